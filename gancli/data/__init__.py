@@ -1,0 +1,1 @@
+"""Data sets: one module per source, all behind one registry."""

@@ -1,0 +1,1 @@
+"""Generators, discriminators and the maxout layers they are made of."""

@@ -1,0 +1,1 @@
+"""The hot operations, each with its plain-torch reference beside it."""
