@@ -17,3 +17,7 @@ class UsageError(GancliError):
 
 class DataError(GancliError):
     """A data or samples file is missing, truncated, of the wrong kind, or damaged."""
+
+
+class InputError(GancliError, ValueError):
+    """An argument of a public function has the wrong shape, dtype or values; the message names the argument."""

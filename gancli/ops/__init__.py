@@ -1,1 +1,7 @@
 """The hot operations, each with its plain-torch reference beside it."""
+
+from gancli.ops.maxout import maxout as maxout
+from gancli.ops.maxout import maxout_reference as maxout_reference
+from gancli.ops.parzen import parzen_log_likelihood as parzen_log_likelihood
+from gancli.ops.parzen import parzen_log_sum_exp as parzen_log_sum_exp
+from gancli.ops.parzen import parzen_log_sum_exp_reference as parzen_log_sum_exp_reference

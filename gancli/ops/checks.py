@@ -1,0 +1,32 @@
+"""Checks that the operations share; each failure names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gancli.errors import InputError
+
+
+def require_shape(name: str, tensor: Tensor, dims: tuple[str, ...]) -> None:
+    """Raise InputError unless `tensor` has as many dimensions as `dims` names."""
+    if tensor.dim() != len(dims):
+        raise InputError(f"{name} must have shape ({', '.join(dims)}), got {tuple(tensor.shape)}.")
+
+
+def require_floating(name: str, tensor: Tensor) -> None:
+    """Raise InputError unless `tensor` holds floating-point numbers."""
+    if not tensor.is_floating_point():
+        raise InputError(f"{name} must be floating point, got {tensor.dtype}; convert it with .float() first.")
+
+
+def require_finite_rows(name: str, tensor: Tensor) -> None:
+    """Raise InputError naming the first row of `tensor` (n, d) that holds a NaN or an infinity."""
+    # A finite sum proves finite summands without a mask as large as the input; only a suspicious one is searched.
+    if torch.isfinite(tensor.sum(dtype=torch.float64)):
+        return
+    bad = (~torch.isfinite(tensor)).any(dim=1).nonzero()
+    if bad.numel():
+        row = int(bad[0])
+        value = tensor[row][~torch.isfinite(tensor[row])][0].item()
+        raise InputError(f"{name} holds {value} in row {row}; every value must be finite.")

@@ -1,0 +1,84 @@
+"""The one place that knows the native modules: are they built, may they be used, and if not, why.
+
+`gancli._cpu` and `gancli._cuda` take pointers, sizes and strides; nothing outside `gancli.ops` imports them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from types import ModuleType
+from typing import Literal
+
+from gancli.errors import UsageError
+
+Backend = Literal["auto", "torch", "native"]
+BACKENDS: tuple[Backend, ...] = ("auto", "torch", "native")
+
+
+@functools.cache
+def load(name: str) -> tuple[ModuleType | None, str]:
+    """Import the native module `gancli.<name>` once.
+
+    Args:
+        name: "_cpu" or "_cuda".
+
+    Returns:
+        The module and an empty string, or None and one line that says what is missing and how to get it.
+    """
+    importlib.import_module("torch")  # first: a module linked with OpenMP then shares torch's thread pool
+    try:
+        return importlib.import_module(f"gancli.{name}"), ""
+    except ModuleNotFoundError:
+        tool = "a C++17 compiler" if name == "_cpu" else "nvcc (CUDA toolkit)"
+        return None, f"not built: install {tool}, then run pip install --force-reinstall --no-deps ."
+    except ImportError as error:
+        return None, f"built but does not load: {error}"
+
+
+def requested_backend(backend: str) -> Backend:
+    """Resolve `backend="auto"` against GANCLI_BACKEND.
+
+    Raises:
+        UsageError: the name is not one of auto, torch, native.
+    """
+    source = "backend"
+    if backend == "auto":
+        backend, source = os.environ.get("GANCLI_BACKEND", "auto"), "GANCLI_BACKEND"
+    for known in BACKENDS:
+        if backend == known:
+            return known
+    raise UsageError(f"{source} is {backend!r}, expected one of {', '.join(BACKENDS)}.")
+
+
+def choose(backend: str, *, operation: str, device_type: str, supported: bool, why_not: str) -> ModuleType | None:
+    """Choose the module that runs `operation`; None means the torch path.
+
+    Args:
+        backend: "auto", "torch" or "native"; "auto" defers to GANCLI_BACKEND.
+        operation: the function that the native module must have.
+        device_type: "cpu" or "cuda", where the tensors are.
+        supported: whether the native kernel takes these inputs (dtype, sizes).
+        why_not: if it does not, the reason in words.
+
+    Returns:
+        The native module, or None for the torch path.
+
+    Raises:
+        UsageError: backend="native" was asked for and cannot serve; there is no silent fall-back.
+    """
+    wanted = requested_backend(backend)
+    if wanted == "torch":
+        return None
+    module, reason = load("_cuda" if device_type == "cuda" else "_cpu")
+    if module is not None and not hasattr(module, operation):
+        module, reason = None, f"the module has no {operation}; rebuild it from this source tree"
+    if module is not None and supported:
+        return module
+    if wanted == "native":
+        raise UsageError(
+            f"backend 'native' cannot run {operation} on {device_type}: {reason or why_not}. "
+            "Use backend 'torch' or 'auto'."
+        )
+    return None
