@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from gancli.data.dataset import Dataset
-from gancli.data.untrusted import MAX_DEFLATE_RATIO, MAX_UNPACKED_BYTES, open_file
 from gancli.data.sources import find_file, missing_files
+from gancli.data.untrusted import MAX_DEFLATE_RATIO, MAX_UNPACKED_BYTES, open_file
 from gancli.errors import DataError
 
 Kind = Literal["images", "labels"]

@@ -13,9 +13,10 @@ from gancli.data.sources import SOURCES, Source, SourceFile
 from gancli.errors import UsageError
 
 if TYPE_CHECKING:
+    from gancli.data.checksums import FileStatus
     from gancli.data.dataset import Dataset
 
-__all__ = ["SOURCES", "Source", "SourceFile", "is_path", "load", "resolve_data_dir", "short_name"]
+__all__ = ["SOURCES", "Source", "SourceFile", "is_path", "load", "resolve_data_dir", "short_name", "verify"]
 
 DATA_DIR_VARIABLE = "GANCLI_DATA"
 
@@ -94,3 +95,22 @@ def load(name: str, data_dir: str | Path | None = None, *, seed: int = 0, fold: 
         raise UsageError(f"{name} has no fold {fold}: expected 0 to {num_folds - 1}; only tfd has more than one fold.")
     module, function = target.split(":")
     return cast("Dataset", getattr(import_module(module), function)(**arguments))
+
+
+def verify(name: str, data_dir: str | Path | None = None) -> list[FileStatus]:
+    """Checks the files of a data set against their published SHA-256.
+
+    Args:
+        name: a name of SOURCES.
+        data_dir: where data sets lie; see `resolve_data_dir`.
+
+    Returns:
+        One status for each file; an empty list for a set that the package draws itself.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    from gancli.data.checksums import verify_files
+
+    get_source(name)
+    return verify_files(name, resolve_data_dir(data_dir))

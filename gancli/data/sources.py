@@ -16,18 +16,18 @@ class SourceFile:
 
     Attributes:
         name: the name it is saved under, relative to the data set's folder.
-        size: bytes of the content (of the file unpacked, where it is a .gz).
-        sha256: of the content as `hashed` says; None where nobody has published one.
-        hashed: "content" (a .gz is unpacked first, so that it does not matter who compressed it) or "file".
+        content_sha256: of what it holds once it is unpacked, whoever compressed it; None where none is published.
+        file_sha256: of the file itself, as the authors serve it; None where none is published or the other is.
+        content_size: bytes once unpacked; None where it is not known, or the file is read without unpacking.
         urls: where it can be had, in order of preference; all https.
         also: other names under which people keep the same content.
         max_download: no download of it may grow beyond this many bytes.
     """
 
     name: str
-    size: int | None
-    sha256: str | None
-    hashed: str = "content"
+    content_sha256: str | None = None
+    file_sha256: str | None = None
+    content_size: int | None = None
     urls: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     max_download: int = 0
@@ -71,15 +71,21 @@ class Source:
 
 
 def _idx_file(
-    stem: str, mirrors: tuple[str, ...], *, size: int, sha256: str, hashed: str, max_download: int
+    stem: str,
+    mirrors: tuple[str, ...],
+    *,
+    content_size: int,
+    max_download: int,
+    content_sha256: str | None = None,
+    file_sha256: str | None = None,
 ) -> SourceFile:
     """An IDX file under the names that the sites, the tools that unpack it, and older browsers give it."""
     dotted = stem.replace("-idx", ".idx")
     return SourceFile(
         name=f"{stem}.gz",
-        size=size,
-        sha256=sha256,
-        hashed=hashed,
+        content_sha256=content_sha256,
+        file_sha256=file_sha256,
+        content_size=content_size,
         urls=tuple(f"{mirror}{stem}.gz" for mirror in mirrors),
         also=(stem, f"{dotted}.gz", dotted),
         max_download=max_download,
@@ -92,7 +98,7 @@ _MNIST_MIRRORS = (
 )
 # The SHA-256 of the unpacked files: it holds for every mirror, however it compressed them.
 _MNIST = tuple(
-    _idx_file(stem, _MNIST_MIRRORS, size=size, sha256=sha256, hashed="content", max_download=16 << 20)
+    _idx_file(stem, _MNIST_MIRRORS, content_size=size, content_sha256=sha256, max_download=16 << 20)
     for stem, size, sha256 in (
         ("train-images-idx3-ubyte", 47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
         ("train-labels-idx1-ubyte", 60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
@@ -102,14 +108,14 @@ _MNIST = tuple(
 )
 
 _FASHION_MIRRORS = (
-    # The authors' repository. Their other address, an S3 web site, answers http only.
+    # The authors' repository, by two routes. Their other address, an S3 web site, answers http only.
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
 )
-# The SHA-256 of the .gz files as the authors serve them, as two independent projects state it; no hash of the unpacked
-# files has been published, so a copy that was compressed anew can only be checked for its size and structure.
+# The SHA-256 of the .gz files as the authors serve them, which two independent projects state alike. Nobody states one
+# of the unpacked files, so a copy that was unpacked or compressed anew can only be checked for its size.
 _FASHION_MNIST = tuple(
-    _idx_file(stem, _FASHION_MIRRORS, size=size, sha256=sha256, hashed="file", max_download=48 << 20)
+    _idx_file(stem, _FASHION_MIRRORS, content_size=size, file_sha256=sha256, max_download=48 << 20)
     for stem, size, sha256 in (
         ("train-images-idx3-ubyte", 47_040_016, "08dc20ab1689590a0bcd66e874647b6ee8464e2d501b5a3f1f78831db19a3fdc"),
         ("train-labels-idx1-ubyte", 60_008, "b0197879cbda89f3dc7b894f9fd52b858e68ea4182b6947c9d8c2b67e5f18dcc"),
@@ -135,9 +141,7 @@ CIFAR10_MEMBER_BYTES = 10_000 * (1 + 3 * 32 * 32)
 _CIFAR10 = (
     SourceFile(
         name=CIFAR10_ARCHIVE,
-        size=170_052_171,
-        sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-        hashed="file",
+        file_sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
         urls=(
             "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
             "https://cave.cs.toronto.edu/kriz/cifar-10-binary.tar.gz",
@@ -208,7 +212,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 counts=None,
                 loader="gancli.data.tfd:load_tfd",
                 arguments=("folder", "fold"),
-                files=(SourceFile(name="TFD_48x48.mat", size=None, sha256=None, hashed="file"),),
+                files=(SourceFile(name="TFD_48x48.mat"),),
                 folds=5,
                 by_hand="ask its authors (Susskind, Anderson, Hinton; University of Toronto) for TFD_48x48.mat",
             ),
@@ -248,3 +252,12 @@ def missing_files(name: str, files: list[str], folder: Path) -> DataError:
         f"{name} is not there: looked for {', '.join(files)} in {where}; {remedy}, or name the folder that holds it "
         f"with --data-dir."
     )
+
+
+def cifar10_folder(folder: Path) -> Path | None:
+    """Where CIFAR-10's .bin files lie unpacked: the first folder that holds any of them."""
+    for candidate in candidate_folders("cifar10", folder):
+        for place in (candidate / "cifar-10-batches-bin", candidate):
+            if any((place / name).exists() for name in CIFAR10_MEMBERS):
+                return place
+    return None
