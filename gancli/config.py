@@ -44,7 +44,7 @@ def setting(
     return field(
         default=default,
         metadata={
-            "help": text,
+            "text": text,
             "group": group,
             "source": source,
             "choices": choices,
@@ -100,24 +100,41 @@ class Config:
     )
     noise_dim: int = setting(100, "dimensions of z", group="Networks", least=1)
     keep_input: float = setting(
-        0.8, "share of D's inputs that dropout keeps (kept ones × 1/share)", group="Networks", least=0, most=1, open_ends=True
+        0.8,
+        "share of D's inputs that dropout keeps (kept ones × 1/share)",
+        group="Networks",
+        least=0,
+        most=1,
+        open_ends=True,
     )
     keep_hidden: float = setting(
         0.5, "share of D's hidden units that dropout keeps", group="Networks", least=0, most=1, open_ends=True
     )
     max_column_norm: float | None = setting(
-        None, "after each update, bound the L2 norm of each unit's incoming weights", group="Networks", least=0, open_ends=True
+        None,
+        "after each update, bound the L2 norm of each unit's incoming weights",
+        group="Networks",
+        least=0,
+        open_ends=True,
     )
     pretrained: str | None = setting(
-        None, "run whose generator stands for the layer 'pretrained' (TFD's second stage)", group="Networks", metavar="RUN"
+        None,
+        "run whose generator stands for the layer 'pretrained' (TFD's second stage)",
+        group="Networks",
+        metavar="RUN",
     )
 
     # Algorithm 1
     batch_size: int = setting(100, "minibatch size m", group="Algorithm 1", least=1)
     epochs: int = setting(
-        100, "epochs to train; one epoch is as many iterations as it takes to see the training set once", group="Algorithm 1", least=1
+        100,
+        "epochs to train; one epoch is as many iterations as it takes to see the training set once",
+        group="Algorithm 1",
+        least=1,
     )
-    steps: int | None = setting(None, "stop after this many iterations, whatever --epochs says", group="Algorithm 1", least=1)
+    steps: int | None = setting(
+        None, "stop after this many iterations, whatever --epochs says", group="Algorithm 1", least=1
+    )
     k: int = setting(1, "discriminator steps per iteration", group="Algorithm 1", least=1)
     updates: str = setting(
         "simultaneous",
@@ -145,7 +162,9 @@ class Config:
     # The gradient rule
     optimizer: str = setting("sgd", "gradient rule", group="Optimiser", choices=("sgd", "adam"))
     lr: float = setting(0.1, "learning rate", group="Optimiser", least=0, open_ends=True)
-    lr_decay: float = setting(1.000004, "divide the learning rate by this after every iteration", group="Optimiser", least=1)
+    lr_decay: float = setting(
+        1.000004, "divide the learning rate by this after every iteration", group="Optimiser", least=1
+    )
     lr_min: float = setting(1e-6, "floor of the learning rate", group="Optimiser", least=0)
     momentum: float = setting(0.5, "momentum in the first epoch", group="Optimiser", least=0, most=1)
     momentum_final: float = setting(0.7, "momentum from --momentum-epochs on", group="Optimiser", least=0, most=1)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from gancli.cli.console import print_json
 from gancli.cli.options import data_dir_option, json_option
 from gancli.data.registry import SOURCES, Source, load, resolve_data_dir, short_name, verify
 from gancli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gancli.data.checksums import FileStatus
 
 
 @click.group()
@@ -32,35 +37,35 @@ def list_command(data_dir: str | None, as_json: bool) -> None:
     folder = resolve_data_dir(data_dir)
     rows = [_describe(source, folder) for source in SOURCES.values()]
     if as_json:
-        click.echo(json.dumps({"data_dir": str(folder), "datasets": rows}))
+        print_json({"data_dir": str(folder), "datasets": rows})
         return
-    table = _table("name", "shape", "train", "valid", "test", "where", "what it is")
+    table = _table("name", "state", "shape", "examples", "what it is")
     for row in rows:
-        counts = [f"{count:,}" for count in row["counts"]] if row["counts"] else ["by fold"] * 3
+        counts = "+".join(f"{count // 1000}k" for count in row["counts"]) if row["counts"] else "5 folds"
         shape = "×".join(str(n) for n in row["shape"])
-        table.add_row(row["name"], shape, *counts, row["where"] or "[yellow]missing[/]", row["sentence"])
+        table.add_row(row["name"], _STATES[row["state"]], shape, counts, row["sentence"])
     _print(table)
-    click.echo(f"Data folder: {folder} (--data-dir or GANCLI_DATA chooses another).")
+    click.echo(f"Examples: train+valid+test. Data folder: {folder} (--data-dir or GANCLI_DATA chooses another).")
     click.echo("Any folder of images, .npy or .npz file can be given as --dataset too.")
 
 
 def _describe(source: Source, folder: Path) -> dict[str, Any]:
-    """One row of the list; whether the files are there is looked up, whether they are right is not."""
+    """One row of the list; whether the files are there is looked up, whether they are right is `verify`'s to say."""
     from gancli.data.sources import cifar10_folder, find_file
 
-    if not source.files:
-        where: str | None = "drawn by gancli"
-    elif source.name == "cifar10" and (unpacked := cifar10_folder(folder)) is not None:
-        where = str(unpacked)
-    else:
+    where = None
+    if source.name == "cifar10":
+        where = cifar10_folder(folder)
+    if where is None and source.files:
         paths = [find_file(source.name, file.name, folder) for file in source.files]
-        where = str(paths[0].parent) if paths[0] is not None and all(paths) else None
+        where = paths[0].parent if paths[0] is not None and all(paths) else None
     return {
         "name": source.name,
         "sentence": source.sentence,
         "shape": source.shape,
         "counts": source.counts,
-        "where": where,
+        "state": "built in" if not source.files else "missing" if where is None else "there",
+        "where": None if where is None else str(where),
         "downloadable": source.downloadable,
     }
 
@@ -80,10 +85,11 @@ def download_command(names: tuple[str, ...], data_dir: str | None, as_json: bool
 
     paths = {name: [str(path) for path in download(name, data_dir, progress=not as_json)] for name in names}
     if as_json:
-        click.echo(json.dumps(paths))
+        print_json(dict(paths))
         return
     for name, files in paths.items():
-        click.echo(f"{name}: {len(files)} files in {Path(files[0]).parent}, all as published.")
+        count = "1 file" if len(files) == 1 else f"{len(files)} files"
+        click.echo(f"{name}: {count} in {Path(files[0]).parent}, as published.")
     click.echo(f"Next: gancli data show {names[0]}, gancli train --dataset {names[0]}")
 
 
@@ -105,28 +111,37 @@ def verify_command(names: tuple[str, ...], data_dir: str | None, as_json: bool) 
         plain = {
             name: [{**asdict(f), "path": f.path and str(f.path)} for f in files] for name, files in checked.items()
         }
-        click.echo(json.dumps(plain))
+        print_json(plain)
     else:
-        table = _table("data set", "file", "bytes", "state", "why")
         for name, files in checked.items():
-            for file in files:
-                size = "" if file.size is None else f"{file.size:,}"
-                table.add_row(name, str(file.path or file.name), size, _STATES[file.state], file.detail)
-            if not files:
-                table.add_row(name, "", "", _STATES["ok"], "drawn by gancli, nothing to check")
-        _print(table)
+            _print_checked(name, files)
     bad = [file for files in checked.values() for file in files if file.state in ("differs", "missing")]
     if bad:
         names_of_bad = sorted({name for name, files in checked.items() if any(file in bad for file in files)})
         raise DataError(
-            f"{len(bad)} files are missing or not the published ones; run `gancli data download "
+            f"{len(bad)} of the files are missing or not the published ones; run `gancli data download "
             f"{' '.join(names_of_bad)}`."
         )
     if not checked and not as_json:
         click.echo(f"No data files in {resolve_data_dir(data_dir)}; get some with `gancli data download mnist`.")
 
 
+def _print_checked(name: str, files: list[FileStatus]) -> None:
+    if not files:
+        click.echo(f"{name}: drawn by gancli, nothing to check.")
+        return
+    folders = sorted({str(file.path.parent) for file in files if file.path})
+    click.echo(f"{name} in {', '.join(folders)}:" if folders else f"{name}:")
+    table = _table("file", "bytes", "state", "why")
+    for file in files:
+        shown = file.path.name if file.path else file.name
+        table.add_row(shown, "" if file.size is None else f"{file.size:,}", _STATES[file.state], file.detail)
+    _print(table)
+
+
 _STATES = {
+    "built in": "[green]built in[/]",
+    "there": "[green]there[/]",
     "ok": "[green]ok[/]",
     "unverified": "[yellow]unverified[/]",
     "differs": "[red]differs[/]",
@@ -158,22 +173,23 @@ def show_command(name: str, num: int, out: Path | None, seed: int, data_dir: str
     path = out or Path(f"{short_name(name)}.png")
     save_grid(path, images, columns=round(len(images) ** 0.5))
     if as_json:
-        click.echo(json.dumps({"dataset": dataset.name, "num": len(images), "out": str(path)}))
+        print_json({"dataset": dataset.name, "num": len(images), "out": str(path)})
     else:
         click.echo(f"Wrote {len(images)} of {len(dataset.train):,} training images of {dataset.name} to {path}.")
 
 
-def _table(*columns: str) -> Any:
+def _table(*columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in ("train", "valid", "test") else "left")
+        words = column in ("what it is", "why")
+        table.add_column(column, no_wrap=not words, justify="right" if column == "bytes" else "left")
     return table
 
 
-def _print(table: Any) -> None:
+def _print(table: Table) -> None:
     from rich.console import Console
 
     Console().print(table)

@@ -54,7 +54,9 @@ class Discriminator(nn.Module):
     In train() mode dropout is on, in eval() mode off; eval() needs no rescaling, since kept values are scaled up.
     """
 
-    def __init__(self, text: str, shape: Shape, *, keep_input: float, keep_hidden: float, backend: str = "auto") -> None:
+    def __init__(
+        self, text: str, shape: Shape, *, keep_input: float, keep_hidden: float, backend: str = "auto"
+    ) -> None:
         super().__init__()
         self.text = spec.parse(text, role="discriminator")
         self.layers = nn.ModuleList()
@@ -66,7 +68,9 @@ class Discriminator(nn.Module):
             self.layers.append(layers.Dropout(keep_hidden if number else keep_input))
             # The last layer's sigmoid belongs to the losses, which need its logit to be exact where D is sure.
             logit = number == len(self.text) - 1
-            module, current = _build(layer, current, 1, activation="linear" if logit else layer.activation, backend=backend)
+            module, current = _build(
+                layer, current, 1, activation="linear" if logit else layer.activation, backend=backend
+            )
             self.layers.append(module)
 
     @property
@@ -127,7 +131,9 @@ def initialise_network(network: Generator | Discriminator, rng: torch.Generator,
             if bias != "marginal":
                 module.bias.fill_(float(bias))
             elif mean is None or mean.numel() != module.bias.numel():
-                raise UsageError(f"Layer {str(layer)!r}: bias=marginal needs one unit for each pixel, values in [0, 1].")
+                raise UsageError(
+                    f"Layer {str(layer)!r}: bias=marginal needs one unit for each pixel, values in [0, 1]."
+                )
             else:
                 module.bias.copy_(initialise.marginal_bias(mean).reshape(module.bias.shape))
 
@@ -168,5 +174,7 @@ def _build(
         stride=number("stride"),
     )
     if min(conv.output_side(height), conv.output_side(width)) < 1:
-        raise UsageError(f"Layer {str(layer)!r} leaves nothing of a {height}×{width} input; images are too small for it.")
+        raise UsageError(
+            f"Layer {str(layer)!r} leaves nothing of a {height}×{width} input; images are too small for it."
+        )
     return conv, (size[0], conv.output_side(height), conv.output_side(width))

@@ -61,7 +61,10 @@ class Layer:
     def __str__(self) -> str:
         """Return the layer in the grammar it is parsed from."""
         size = "x".join("out" if part == OUT else str(part) for part in self.size)
-        options = [f"{name}={value:.10g}" if isinstance(value, float) else f"{name}={value}" for name, value in self.options.items()]
+        options = [
+            f"{name}={value:.10g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in self.options.items()
+        ]
         return " ".join(filter(None, [self.kind, size, self.activation, *options]))
 
 

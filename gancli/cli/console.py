@@ -1,0 +1,35 @@
+"""Where words go: results to standard output, progress to standard error; with --json only the object to the first."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def progress_console() -> Console:
+    """Return rich's console on standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def result_console(as_json: bool) -> Console:
+    """Return the console for people's output: standard output, or standard error when that is left to JSON."""
+    from rich.console import Console
+
+    return Console(stderr=as_json, highlight=False, soft_wrap=True)
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print one JSON object on standard output."""
+    click.echo(json.dumps(content, ensure_ascii=False))
+
+
+def warn(sentence: str) -> None:
+    """Print a warning on standard error."""
+    click.echo(f"Warning: {sentence}", err=True)
