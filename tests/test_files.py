@@ -38,9 +38,7 @@ def test_missing_parent_folders_are_created(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "one" / "a.txt").read_text() == "x"
 
 
-def test_a_relative_path_is_taken_from_the_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_is_taken_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     atomic_write_text(Path("a.txt"), "x")
     assert (tmp_path / "a.txt").read_text() == "x"
@@ -109,9 +107,7 @@ def test_a_writer_error_that_is_not_the_systems_passes_through_unchanged(tmp_pat
         (errno.EIO, os.strerror(errno.EIO)),
     ],
 )
-def test_a_system_error_becomes_one_sentence_that_names_the_file(
-    tmp_path: Path, number: int, expected: str
-) -> None:
+def test_a_system_error_becomes_one_sentence_that_names_the_file(tmp_path: Path, number: int, expected: str) -> None:
     path = tmp_path / "a.bin"
 
     def write(stream: BinaryIO) -> None:
