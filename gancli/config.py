@@ -101,7 +101,7 @@ class Config:
     noise_dim: int = setting(100, "dimensions of z", group="Networks", least=1)
     keep_input: float = setting(
         0.8,
-        "share of D's inputs that dropout keeps (kept ones × 1/share)",
+        "share of D's inputs that dropout keeps, kept ones times 1/share",
         group="Networks",
         least=0,
         most=1,
@@ -128,7 +128,7 @@ class Config:
     batch_size: int = setting(100, "minibatch size m", group="Algorithm 1", least=1)
     epochs: int = setting(
         100,
-        "epochs to train; one epoch is as many iterations as it takes to see the training set once",
+        "epochs to train; an epoch is as many iterations as the training set has minibatches",
         group="Algorithm 1",
         least=1,
     )

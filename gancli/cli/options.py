@@ -39,7 +39,7 @@ def _config_option(declared: dataclasses.Field[Any]) -> Callable[[F], F]:
         default=None,
         metavar=metavar,
         envvar={"data_dir": "GANCLI_DATA"}.get(declared.name),
-        help=rules["text"][0].upper() + rules["text"][1:] + f".{_default(declared)}",
+        help=f"{rules['text']}.{_default(declared)}",
     )
 
 

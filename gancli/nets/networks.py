@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
     """
 
     def __init__(
-        self, text: str, shape: Shape, *, keep_input: float, keep_hidden: float, backend: str = "auto"
+        self, text: str, shape: Shape, *, keep_input: float = 1.0, keep_hidden: float = 1.0, backend: str = "auto"
     ) -> None:
         super().__init__()
         self.text = spec.parse(text, role="discriminator")

@@ -32,9 +32,9 @@ def load(name: str) -> tuple[ModuleType | None, str]:
         return importlib.import_module(f"gancli.{name}"), ""
     except ModuleNotFoundError:
         tool = "a C++17 compiler" if name == "_cpu" else "nvcc (CUDA toolkit)"
-        return None, f"not built: install {tool}, then run pip install --force-reinstall --no-deps ."
+        return None, f"to get it, install {tool} and run: pip install --force-reinstall --no-deps ."
     except ImportError as error:
-        return None, f"built but does not load: {error}"
+        return None, f"it was built but does not load: {error}"
 
 
 def requested_backend(backend: str) -> Backend:
