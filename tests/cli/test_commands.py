@@ -291,3 +291,17 @@ def test_help_loads_no_torch_and_answers_at_once() -> None:
 def test_module_and_script_are_the_same_program() -> None:
     answer = subprocess.run([sys.executable, "-m", "gancli", "--version"], capture_output=True, text=True, check=True)
     assert answer.stdout.startswith("gancli, version ")
+
+
+def test_a_million_or_so_samples_stream_with_a_convergence_table(run: str) -> None:
+    few = json.loads(gancli("parzen", "--run", run, "--num-samples", "10000", "--json").stdout)
+    result = gancli("parzen", "--run", run, "--num-samples", "12000", "--json", "--plot", "convergence.png")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert content["num_samples"] == 12_000
+    rows = {row["num_samples"]: row for row in content["convergence"]}
+    assert list(rows) == [1000, 2000, 5000, 10_000, 12_000]
+    # the stream's first 10,000 samples are the ones that are drawn at once
+    assert rows[10_000]["log_likelihood"] == pytest.approx(few["log_likelihood"], abs=1e-3)
+    assert size_of("convergence.png")[0] > 400
+    assert "12,000" in gancli("parzen", "--run", run, "--num-samples", "12000").stdout
