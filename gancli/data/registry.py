@@ -24,11 +24,11 @@ DATA_DIR_VARIABLE = "GANCLI_DATA"
 def resolve_data_dir(data_dir: str | Path | None = None) -> Path:
     """Where data sets lie: the argument, else $GANCLI_DATA, else ./data if there is one, else ~/.cache/gancli."""
     if data_dir is not None:
-        return Path(data_dir).expanduser()
+        return Path(os.path.expanduser(data_dir))
     if from_environment := os.environ.get(DATA_DIR_VARIABLE):
-        return Path(from_environment).expanduser()
+        return Path(os.path.expanduser(from_environment))
     here = Path("data")
-    return here if os.path.isdir(here) else Path.home() / ".cache" / "gancli"
+    return here if os.path.isdir(here) else Path(os.path.expanduser("~")) / ".cache" / "gancli"
 
 
 def is_path(name: str) -> bool:
@@ -85,7 +85,7 @@ def load(name: str, data_dir: str | Path | None = None, *, seed: int = 0, fold: 
     """
     if is_path(name):
         num_folds, target = 1, "gancli.data.folder:load_folder"
-        arguments: dict[str, Any] = {"path": Path(name).expanduser()}
+        arguments: dict[str, Any] = {"path": Path(os.path.expanduser(name))}
     else:
         source = get_source(name)
         num_folds, target = source.folds, source.loader

@@ -20,11 +20,8 @@ from gancli.data import SOURCES
 
 @pytest.fixture(autouse=True)
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder and home, and no GANCLI_DATA."""
-    monkeypatch.delenv("GANCLI_DATA", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    """The empty folder that every test works in; tables are drawn for a wide terminal."""
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

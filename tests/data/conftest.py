@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gancli.data.registry import SOURCES
 from gancli.errors import DataError, GancliError
 
 Refuses = Callable[..., AbstractContextManager[None]]
@@ -76,13 +75,3 @@ def mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mnist" / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(60_000)))
     (folder / "mnist" / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(10_000)))
     return folder
-
-
-@pytest.fixture
-def no_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder and home, and no GANCLI_DATA."""
-    monkeypatch.delenv("GANCLI_DATA", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    assert SOURCES
-    return tmp_path

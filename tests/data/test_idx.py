@@ -197,16 +197,10 @@ def test_another_count_or_size_is_not_mnist(tmp_path, refuses, shape):
         load_mnist(tmp_path)
 
 
-real_mnist = pytest.mark.skipif(
-    "GANCLI_DATA" not in os.environ
-    or find_file("mnist", "train-images-idx3-ubyte", Path(os.environ["GANCLI_DATA"])) is None,
-    reason="no MNIST: set GANCLI_DATA to a folder that `gancli data download mnist` has filled",
-)
-
-
-@real_mnist
-def test_real_mnist_has_the_published_checksum():
-    mnist = load("mnist")
+def test_real_mnist_has_the_published_checksum(real_data):
+    if find_file("mnist", "train-images-idx3-ubyte", real_data) is None:
+        pytest.skip("GANCLI_DATA has no MNIST: run `gancli data download mnist`")
+    mnist = load("mnist", real_data)
     train = torch.cat([mnist.train, mnist.valid])
     header = b"\x00\x00\x08\x03" + struct.pack(">III", 60_000, 28, 28)
     digest = hashlib.sha256(header + train.numpy().tobytes()).hexdigest()

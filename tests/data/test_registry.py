@@ -58,35 +58,36 @@ def test_every_source_is_described_and_has_a_loader(name):
         ("digit", "digits"),
     ],
 )
-def test_an_unknown_name_gets_the_nearest(refuses, no_data_dir, name, nearest):
+def test_an_unknown_name_gets_the_nearest(refuses, name, nearest):
     with refuses(repr(name), f"did you mean {nearest}?", "folder of images", error=UsageError):
         load(name)
 
 
 @pytest.mark.parametrize("name", ["", "imagenet-21k", "x" * 5000, "a\0b"])
-def test_a_name_like_no_other_gets_the_list(refuses, no_data_dir, name):
+def test_a_name_like_no_other_gets_the_list(refuses, name):
     with refuses("Unknown data set", "known are digits", error=UsageError):
         load(name)
 
 
-def test_only_tfd_has_folds(refuses, no_data_dir):
+def test_only_tfd_has_folds(refuses):
     with refuses("no fold 1", "tfd", error=UsageError):
         load("gaussian", fold=1)
 
 
-def test_the_data_folder_is_the_argument_then_the_variable_then_here_then_the_cache(no_data_dir, monkeypatch):
-    assert resolve_data_dir() == no_data_dir / "home" / ".cache" / "gancli"
-    (no_data_dir / "data").mkdir()
+def test_the_data_folder_is_the_argument_then_the_variable_then_here_then_the_cache(tmp_path, monkeypatch):
+    assert resolve_data_dir() == tmp_path / "home" / ".cache" / "gancli"
+    (tmp_path / "data").mkdir()
     assert resolve_data_dir() == Path("data")
     monkeypatch.setenv("GANCLI_DATA", "~/sets")
-    assert resolve_data_dir() == no_data_dir / "home" / "sets"
+    assert resolve_data_dir() == tmp_path / "home" / "sets"
     assert resolve_data_dir("elsewhere") == Path("elsewhere")
-    assert resolve_data_dir(Path("~/elsewhere")) == no_data_dir / "home" / "elsewhere"
+    assert resolve_data_dir("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
+    assert resolve_data_dir(Path("~/elsewhere")) == tmp_path / "home" / "elsewhere"
 
 
-def test_names_and_paths_are_told_apart(no_data_dir):
-    (no_data_dir / "mnist").mkdir()
-    (no_data_dir / "mine").mkdir()
+def test_names_and_paths_are_told_apart(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mine").mkdir()
     assert not is_path("mnist")  # a folder of that name changes nothing
     assert is_path("./mnist")
     assert is_path("mine")
@@ -103,7 +104,7 @@ def test_short_names_can_be_part_of_a_file_name():
     assert short_name("/") == "data"
 
 
-def test_nothing_is_downloaded_unasked(refuses, no_data_dir, monkeypatch):
+def test_nothing_is_downloaded_unasked(refuses, monkeypatch):
     monkeypatch.setattr("urllib.request.OpenerDirector.open", lambda *_: pytest.fail("something was downloaded"))
     for name in ("mnist", "fashion-mnist", "cifar10"):
         with refuses(f"gancli data download {name}"):

@@ -298,7 +298,7 @@ from pathlib import Path
 from gancli.data.samples import read_samples
 from gancli.errors import GancliError
 path = Path(sys.argv[1]); whole = path.read_bytes(); broken = path.with_name("b.pt")
-for i in range(0, len(whole), 3):
+for i in range(0, len(whole), 5):
     for content in (whole[:i] + bytes([whole[i] ^ (1 << i % 8)]) + whole[i + 1:], whole[:i]):
         broken.write_bytes(content)
         try:
