@@ -70,4 +70,5 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor) -> None:
 def _linear_then_max(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The torch path: one matrix product for all pieces, then max, whose index of the first maximum settles ties."""
     units, pieces, _ = weight.shape
-    return F.linear(x, weight.flatten(0, 1), bias.flatten()).unflatten(1, (units, pieces)).max(dim=2).values
+    z = F.linear(x, weight.flatten(0, 1), bias.flatten()).view(-1, units, pieces)
+    return z.max(dim=2).values

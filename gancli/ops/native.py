@@ -9,7 +9,7 @@ import functools
 import importlib
 import os
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from gancli.errors import UsageError
 
@@ -32,9 +32,9 @@ def load(name: str) -> tuple[ModuleType | None, str]:
         return importlib.import_module(f"gancli.{name}"), ""
     except ModuleNotFoundError:
         tool = "a C++17 compiler" if name == "_cpu" else "nvcc (CUDA toolkit)"
-        return None, f"not built: install {tool}, then run pip install --force-reinstall --no-deps ."
+        return None, f"to get it, install {tool} and run: pip install --force-reinstall --no-deps ."
     except ImportError as error:
-        return None, f"built but does not load: {error}"
+        return None, f"it was built but does not load: {error}"
 
 
 def requested_backend(backend: str) -> Backend:
@@ -82,3 +82,24 @@ def choose(backend: str, *, operation: str, device_type: str, supported: bool, w
             "Use backend 'torch' or 'auto'."
         )
     return None
+
+
+def describe_cpu() -> dict[str, Any]:
+    """Return what `gancli info` says about the CPU module: built, isa, threads, reason."""
+    import torch
+
+    module, reason = load("_cpu")
+    isa = module.isa() if module is not None and hasattr(module, "isa") else None
+    return {"built": module is not None, "isa": isa, "threads": torch.get_num_threads(), "reason": reason or None}
+
+
+def describe_cuda() -> dict[str, Any]:
+    """Return what `gancli info` says about the CUDA module: built, archs, usable, reason."""
+    import torch
+
+    module, reason = load("_cuda")
+    archs = list(module.archs()) if module is not None and hasattr(module, "archs") else None
+    usable = module is not None and torch.cuda.is_available()
+    if module is not None and not usable:
+        reason = f"torch {torch.__version__} sees no CUDA device"
+    return {"built": module is not None, "archs": archs, "usable": usable, "reason": reason or None}

@@ -1,0 +1,65 @@
+"""Options that commands share, and the ones that derive from the configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from gancli.config import Config, field_type, option_name
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_options(*names: str) -> Callable[[F], F]:
+    """Add the options of some configuration fields; each is None unless given, so that presets keep their say."""
+    fields = {declared.name: declared for declared in dataclasses.fields(Config)}
+
+    def decorate(command: F) -> F:
+        for name in reversed(names):
+            command = _config_option(fields[name])(command)
+        return command
+
+    return decorate
+
+
+def _config_option(declared: dataclasses.Field[Any]) -> Callable[[F], F]:
+    kind, _ = field_type(declared)
+    rules = declared.metadata
+    metavar = rules["metavar"] or {int: "N", float: "X", str: "NAME"}[kind]
+    if rules["choices"]:
+        metavar = "|".join(rules["choices"])
+    # Values are checked by Config, once, for options and files alike; click only turns text into numbers.
+    return click.option(
+        option_name(declared.name),
+        declared.name,
+        type=kind,
+        default=None,
+        metavar=metavar,
+        envvar={"data_dir": "GANCLI_DATA"}.get(declared.name),
+        help=f"{rules['text']}.{_default(declared)}",
+    )
+
+
+def _default(declared: dataclasses.Field[Any]) -> str:
+    if declared.default is None or declared.name in ("preset", "dataset"):
+        return ""
+    text = f"{declared.default:g}" if isinstance(declared.default, float) and declared.default < 1 else declared.default
+    return f"  [{text}]"
+
+
+def config_fields(*groups: str) -> list[str]:
+    """Return the names of the fields of some groups, in the order of declaration."""
+    return [declared.name for declared in dataclasses.fields(Config) if declared.metadata["group"] in groups]
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+device_option = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [auto]")
+backend_option = click.option(
+    "--backend", default="auto", metavar="auto|torch|native", help="Which implementation of the hot operations.  [auto]"
+)
+data_dir_option = click.option(
+    "--data-dir", metavar="DIR", envvar="GANCLI_DATA", help="Where data sets lie or are downloaded to."
+)

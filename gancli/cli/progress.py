@@ -1,0 +1,123 @@
+"""What a training run looks like from outside: bars on a terminal, a line per epoch anywhere else."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gancli.cli.console import progress_console
+from gancli.config import Config
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_COLUMNS = (
+    # metrics.jsonl key, heading, width, format
+    ("epoch", "epoch", 6, "d"),
+    ("loss_d", "loss D", 8, ".4f"),
+    ("loss_g", "loss G", 8, ".4f"),
+    ("d_x", "D(x)", 7, ".3f"),
+    ("d_gz", "D(G(z))", 8, ".3f"),
+    ("images_per_second", "images/s", 9, ",.0f"),
+    ("validation_log_likelihood", "Parzen/nats", 12, ".1f"),
+    ("validation_sigma", "σ", 7, ".3f"),
+)
+
+
+class TrainingProgress:
+    """Shows training on standard error: two bars with time left on a terminal, and a table that grows by epochs."""
+
+    def __init__(self) -> None:
+        self._console = progress_console()
+        self._bars: Progress | None = None
+        self._last = (0.0, 0)  # time and iteration when images/s was last taken
+        self._config = Config()
+        self._per_epoch = 1
+        self._step = 0
+        self._validation = ""
+
+    def start(self, run: Path, config: Config, *, step: int, total: int, per_epoch: int, device: str) -> None:
+        """Say what begins, and put up the bars where there is a terminal."""
+        self._config, self._per_epoch = config, per_epoch
+        verb = f"Resuming at iteration {step:,} of" if step else "Training"
+        self._console.print(
+            f"{verb} [b]{config.preset}[/b] on [b]{config.dataset}[/b], {total:,} iterations of "
+            f"{config.batch_size} examples, on {device}; run folder [b]{run}[/b]"
+        )
+        self._console.print("".join(f"{heading:>{width}}" for _, heading, width, _ in _COLUMNS), style="dim")
+        self._last = (time.perf_counter(), step)
+        if not self._console.is_terminal:
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bars = Progress(
+            TextColumn("{task.description}", style="bold"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[means]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            refresh_per_second=4,
+            expand=True,
+            transient=True,
+        )
+        self._whole = self._bars.add_task("all", total=total, completed=step, means="")
+        self._part = self._bars.add_task(
+            f"epoch {step // per_epoch + 1}", total=per_epoch, completed=step % per_epoch, means=""
+        )
+        self._bars.start()
+
+    def iteration(self, step: int) -> None:
+        """Move the bars on."""
+        self._step = step
+        if self._bars:
+            self._bars.update(self._whole, completed=step)
+            self._bars.update(self._part, completed=(step - 1) % self._per_epoch + 1)
+
+    def means(self, values: dict[str, float]) -> None:
+        """Show the running means of the epoch."""
+        if self._bars:
+            text = "D {loss_d:.3f}  G {loss_g:.3f}  D(x) {d_x:.2f}  D(G(z)) {d_gz:.2f}".format(**values)
+            self._bars.update(self._part, means=text)
+            speed = f"{self._images_per_second(self._step):,.0f} images/s"
+            self._bars.update(self._whole, means=f"{speed}  {self._validation}".rstrip())
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Print the epoch's line."""
+        cells = {**row, "images_per_second": self._images_per_second(row["step"])}
+        self._last = (time.perf_counter(), row["step"])
+        line = "".join(
+            f"{cells[key]:>{width}{form}}" if cells.get(key) is not None else f"{'·':>{width}}"
+            for key, _, width, form in _COLUMNS
+        )
+        self._console.print(line)
+        if self._bars:
+            if row.get("validation_log_likelihood") is not None:
+                self._validation = f"Parzen {row['validation_log_likelihood']:.1f} nats"
+            self._bars.reset(self._part, total=self._per_epoch, means="", description=f"epoch {row['epoch'] + 1}")
+
+    def _images_per_second(self, step: int) -> float:
+        """Return training examples per second since the last epoch ended, validation and pictures included."""
+        then, before = self._last
+        return (step - before) * self._config.batch_size / max(time.perf_counter() - then, 1e-9)
+
+    def note(self, text: str) -> None:
+        """Say beside the bar what goes on between epochs."""
+        if self._bars:
+            self._bars.update(self._part, means=text)
+
+    def finish(self) -> None:
+        """Take the bars down."""
+        if self._bars:
+            self._bars.stop()
+            self._bars = None

@@ -1,0 +1,138 @@
+"""`gancli train`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gancli.cli.console import print_json, result_console
+from gancli.cli.options import config_fields, config_options, json_option
+from gancli.config import Config
+from gancli.errors import UsageError
+
+_OPTIONS = config_fields("Data", "Networks", "Algorithm 1", "Optimiser", "Run")
+# What may be changed when a run goes on: how long, and where it is computed, not what is learned.
+_RESUMABLE = ("data_dir", "epochs", "steps", "device", "backend", "validation_every")
+
+
+class GroupedOptions(click.Command):
+    """A command whose help lists configuration options under the headings of their declarations."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, group by group."""
+        groups = {declared.name: declared.metadata["group"] for declared in dataclasses.fields(Config)}
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record:
+                sections.setdefault(groups.get(parameter.name or "", "Command"), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+@click.command(cls=GroupedOptions)
+@config_options(*_OPTIONS)
+@click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Folder of the new run.  [runs/…]")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue that run with its own settings."
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Print the settings that would be used, and stop.")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events into the run folder.")
+@json_option
+def train(
+    out: Path | None, resume: Path | None, dry_run: bool, tensorboard: bool, as_json: bool, **settings: Any
+) -> None:
+    """Train the paper's networks by its Algorithm 1.
+
+    \b
+    gancli train                                   digits that gancli draws itself: about two minutes
+    gancli train --dataset mnist                   the paper's MNIST configuration
+    gancli train --preset cifar10-conv --epochs 5  another preset, shorter
+    gancli train --resume runs/mnist-mnist-…       go on after Ctrl-C or a crash
+    """
+    from gancli.presets import resolve
+    from gancli.train.run_folder import new_run, open_run
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    if resume is not None:
+        run = open_run(resume)
+        config = _resumed(run.config(), given, out)
+    else:
+        config = resolve(given.pop("preset", None), given.pop("dataset", None), given)
+    if dry_run:
+        click.echo(config.to_json(), nl=False)
+        return
+
+    from gancli.train.trainer import Trainer
+
+    if resume is None:
+        run = new_run(config, out)
+    trainer = Trainer(config, run, _reporter(run.path, tensorboard))
+    if resume is not None:
+        trainer.restore()
+    summary = trainer.train()
+    _print_summary(summary, as_json)
+    if summary.interrupted:
+        raise click.exceptions.Exit(130)
+
+
+def _resumed(config: Config, given: dict[str, Any], out: Path | None) -> Config:
+    """Return a run's configuration with what may change on the way."""
+    for name, value in given.items():
+        if name not in _RESUMABLE and value != getattr(config, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} cannot change while a run goes on: it has {getattr(config, name)!r}. "
+                "Leave the option out, or start a new run without --resume."
+            )
+    if out is not None:
+        raise UsageError("--out names the folder of a new run; --resume continues in the run's own folder.")
+    return config.replace(**given)
+
+
+def _reporter(run: Path, tensorboard: bool) -> Any:
+    from gancli.cli.progress import TrainingProgress
+
+    if not tensorboard:
+        return TrainingProgress()
+    from gancli.cli.tensorboard import WithTensorBoard
+
+    return WithTensorBoard(TrainingProgress(), run)
+
+
+def _print_summary(summary: Any, as_json: bool) -> None:
+    console = result_console(as_json)
+    if summary.interrupted:
+        console.print(
+            f"Stopped after iteration {summary.steps:,}; everything is saved. "
+            f"Go on with:\n  gancli train --resume {summary.run}",
+            markup=False,
+        )
+    else:
+        _print_result(summary, console)
+    if as_json:
+        print_json(dataclasses.asdict(summary))
+
+
+def _print_result(summary: Any, console: Any) -> None:
+    """Tell where everything lies, the score, and what to try next."""
+    from gancli.cli.scores import describe
+    from gancli.train.run_folder import RunFolder
+
+    run = RunFolder(Path(summary.run))
+    pictures = sorted(run.path.glob("samples/epoch-*.png"))
+    console.print(f"\nTrained {summary.steps:,} iterations, {summary.steps_per_second:.1f} a second", markup=False)
+    for name, value in (
+        ("Run folder", summary.run),
+        ("Picture", pictures[-1] if pictures else "none"),
+        ("Samples", f"{summary.samples} (from {Path(summary.checkpoint).name})"),
+        *describe(summary.parzen),
+    ):
+        console.print(f"  {name:<11} {value}", markup=False)
+    console.print("Next", markup=False)
+    walk = [] if run.config().preprocessing == "none" else ["gancli sample --interpolate", "gancli sample --nearest"]
+    for command in [*walk, "gancli parzen --plot parzen.png", f"gancli train --resume {summary.run} --epochs N"]:
+        console.print(f"  {command}", markup=False)

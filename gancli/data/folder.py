@@ -1,0 +1,152 @@
+"""A user's own data: a folder of images, or an .npy or .npz file."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from gancli.data.arrays import as_images, check_finite, read_npy, read_npz
+from gancli.data.dataset import Dataset
+from gancli.errors import DataError
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
+# The formats that go with them: Pillow knows dozens more, and the fewer parsers a stranger's file reaches the better.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
+# A picture says in a few bytes how large it will be. These hold one below what Pillow allows (179 megapixels) and all
+# of them below what a machine has; 50,000 images of 128 × 128 in colour take 2.5 GB.
+_MAX_PIXELS = 1 << 24
+_MAX_TOTAL_BYTES = 8 << 30
+
+
+def load_folder(path: str | Path) -> Dataset:
+    """Read a folder of images or an array file, and splits it 80 : 10 : 10.
+
+    The split shuffles by a fixed seed, so that it is the same each time the same files are read, whatever `--seed` is;
+    valid and test get a tenth each, at least one example. An .npz may hold the split itself, as `train`, `valid` and
+    `test`.
+
+    Args:
+        path: a folder (images of one size, all grey or all colour, taken in the order of their names), an .npy file,
+            or an .npz with one array or one named `images`. Arrays are uint8 or floats; see `as_images` for shapes.
+
+    Returns:
+        uint8 or float32 (n, channels, height, width); the data set's name is the absolute path, so that a run finds
+        it again from anywhere.
+
+    Raises:
+        DataError: nothing there, mixed sizes or kinds, NaN, or fewer than three examples.
+    """
+    path = Path(path)
+    if os.path.isdir(path):
+        images = read_images(path)
+    elif path.suffix == ".npy":
+        images = as_images(read_npy(path), str(path))
+    elif path.suffix == ".npz":
+        images = as_images(read_npz(path, ("images", "samples")), str(path))
+    elif os.path.exists(path):
+        raise DataError(f"{path} cannot be read as data: expected a folder of images, or an .npy or .npz file.")
+    else:
+        raise DataError(f"{path} does not exist; check the path of the folder or file.")
+    check_finite(images, str(path))
+    n = len(images)
+    if n < 3:
+        raise DataError(f"{path} holds {n} examples: expected at least 3, one each to train, to validate and to test.")
+    held_out = max(1, n // 10)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return Dataset(
+        name=str(path.resolve()),
+        train=images[order[: n - 2 * held_out]],
+        valid=images[order[n - 2 * held_out : n - held_out]],
+        test=images[order[n - held_out :]],
+    )
+
+
+def read_images(folder: Path) -> Tensor:
+    """Read the images that lie in a folder (not in folders below it), in the order of their names.
+
+    Returns:
+        uint8 (n, channels, height, width), one channel if they are grey and three if they are in colour.
+
+    Raises:
+        DataError: no images, one that cannot be read, or two that differ in size or kind.
+    """
+    try:
+        paths = sorted(
+            path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+        )
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}.") from error
+    if not paths:
+        below = (
+            " (there are folders in it: name one of them)" if any(os.path.isdir(p) for p in folder.iterdir()) else ""
+        )
+        raise DataError(
+            f"{folder} holds no images{below}: expected files ending in {', '.join(ENDINGS[:5])} and so on."
+        )
+    mode, size = _look(paths[0])
+    channels = len(mode) if mode == "RGB" else 1
+    total = len(paths) * channels * size[0] * size[1]
+    if total > _MAX_TOTAL_BYTES:
+        raise DataError(
+            f"{folder} is too large to hold in memory: {len(paths):,} images of {size[0]} × {size[1]} take {total:,} "
+            f"bytes, expected at most {_MAX_TOTAL_BYTES:,}; make the images smaller."
+        )
+    images = np.empty((len(paths), size[1], size[0], channels), dtype=np.uint8)
+    for index, path in enumerate(paths):
+        if _look(path) != (mode, size):
+            other_mode, other_size = _look(path)
+            raise DataError(
+                f"{folder} holds images that differ: {paths[0].name} is {size[0]} × {size[1]} {mode}, {path.name} is "
+                f"{other_size[0]} × {other_size[1]} {other_mode}; bring them to one size and kind."
+            )
+        images[index] = _decode(path, mode).reshape(size[1], size[0], channels)
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _look(path: Path) -> tuple[str, tuple[int, int]]:
+    """(the mode it will be read in, (width, height)), from the file's header."""
+    with _open(path) as image:
+        if image.mode not in _MODES:
+            raise DataError(f"{path} has mode {image.mode}: expected grey (L) or colour (RGB); convert it.")
+        width, height = image.size
+        if width * height > _MAX_PIXELS:
+            raise DataError(
+                f"{path} is refused: it unpacks to {width:,} × {height:,} pixels, expected at most {_MAX_PIXELS:,}; "
+                f"make it smaller."
+            )
+        return _MODES[image.mode], image.size
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Pillow only warns of images between one and two times its limit
+            return Image.open(path, formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is not an image that can be read; remove it or save it as PNG.") from error
+    except Exception as error:
+        # Pillow's parsers raise anything on damaged files: struct.error, SyntaxError, ValueError, its own bomb error.
+        raise DataError(
+            f"{path} cannot be read as an image ({_reason(error)}); remove it or save it as PNG."
+        ) from error
+
+
+def _decode(path: Path, mode: str) -> np.ndarray:
+    with _open(path) as image:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return np.asarray(image.convert(mode))
+        except Exception as error:
+            raise DataError(f"{path} is a damaged image ({_reason(error)}); remove it or make it again.") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).split("\n", 1)[0][:120] or type(error).__name__

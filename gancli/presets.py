@@ -1,0 +1,158 @@
+"""The paper's configurations as data: a preset for each column of the released set-ups, showing only what differs.
+
+Source: mnist.yaml, cifar10_fully_connected.yaml, cifar10_convolutional.yaml and tfd_pretrain/*.yaml of the released
+code; the lecture network is that of a course that teaches the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gancli.config import Config, did_you_mean
+from gancli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named configuration.
+
+    Attributes:
+        sentence: what it is and what it reproduces.
+        dataset: the data set it was made for, used where none is named.
+        settings: the fields in which it differs from the defaults of Config.
+    """
+
+    sentence: str
+    dataset: str
+    settings: dict[str, Any]
+
+
+_TFD_D = "maxout 1200x5 irange=0.005, maxout 1200x5 irange=0.005, dense 1 sigmoid irange=0.005"
+_CIFAR10 = {"preprocessing": "gcn", "noise": "gaussian"}
+_TFD = {"noise": "gaussian", "discriminator": _TFD_D, "max_column_norm": 1.9365, "lr": 0.05}
+
+PRESETS: dict[str, Preset] = {
+    "mnist": Preset("Figure 2a, Figure 3 and Table 1's MNIST column", "mnist", {}),
+    "digits": Preset(
+        "the mnist preset on digits that gancli draws itself, shortened to about two minutes", "digits", {"epochs": 8}
+    ),
+    "tfd-pretrain": Preset(
+        "TFD, first of two stages: a generator of face-sized images",
+        "tfd",
+        {
+            **_TFD,
+            "generator": "dense 8000 relu irange=0.05, dense 8000 sigmoid irange=0.05 bias=-2, "
+            "dense out sigmoid sparse=100 bias=marginal",
+            "epochs": 50,
+        },
+    ),
+    "tfd": Preset(
+        "Figure 2b and Table 1's TFD column: two layers below the generator of a tfd-pretrain run (--pretrained RUN)",
+        "tfd",
+        {
+            **_TFD,
+            "generator": "dense 8000 relu irange=0.05, dense 100 sigmoid irange=0.05 bias=-2, pretrained",
+            "epochs": 22,
+        },
+    ),
+    "cifar10": Preset(
+        "Figure 2c: CIFAR-10, fully connected",
+        "cifar10",
+        {
+            **_CIFAR10,
+            "generator": "dense 8000 relu irange=0.05, dense 8000 sigmoid irange=0.05, dense out linear irange=0.5",
+            "discriminator": "maxout 1600x5 irange=0.005, maxout 1600x5 irange=0.005, dense 1 sigmoid irange=0.005",
+            "lr": 0.025,
+        },
+    ),
+    "cifar10-conv": Preset(
+        "Figure 2d: CIFAR-10, convolutional D and deconvolutional G",
+        "cifar10",
+        {
+            **_CIFAR10,
+            "generator": "dense 8000 relu irange=0.05, dense 8000 sigmoid irange=0.05, reshape 80x10x10, "
+            "deconv 3 linear kernel=5 stride=3 irange=0.05",
+            "discriminator": "conv-maxout 32x2 kernel=8 pad=4 pool=4 stride=2 irange=0.005, "
+            "conv-maxout 32x2 kernel=8 pad=3 pool=4 stride=2 irange=0.005, "
+            "conv-maxout 192x2 kernel=5 pad=3 pool=2 stride=2 irange=0.005, "
+            "maxout 500x5 irange=0.005, dense 1 sigmoid irange=0.005",
+            "batch_size": 128,
+            "lr": 0.004,
+        },
+    ),
+    "lecture": Preset(
+        "the small network of lectures on the paper: 100-256-784 against 784-256-1, Adam",
+        "mnist",
+        {
+            "generator": "dense 256 relu irange=0.05, dense out sigmoid irange=0.05",
+            "discriminator": "dense 256 relu irange=0.05, dense 1 sigmoid irange=0.05",
+            "noise": "gaussian",
+            "keep_input": 1.0,
+            "keep_hidden": 1.0,
+            "updates": "alternating",
+            "d_cost_factor": 1.0,
+            "optimizer": "adam",
+            "lr": 2e-4,
+            "lr_decay": 1.0,
+        },
+    ),
+    "algorithm1": Preset(
+        "the mnist networks trained to the letter of Algorithm 1: D first, then G on fresh noise, minimax loss",
+        "mnist",
+        {
+            "updates": "alternating",
+            "loss": "minimax",
+            "d_cost_factor": 1.0,
+            "generator_dropout": "fresh",
+        },
+    ),
+    "gaussian": Preset(
+        "one-dimensional data, as in Figure 1",
+        "gaussian",
+        {
+            "preprocessing": "none",
+            "generator": "dense 32 tanh irange=0.5, dense 32 tanh irange=0.3, dense out linear irange=0.3",
+            "discriminator": "maxout 32x3 irange=0.3, maxout 32x3 irange=0.3, dense 1 sigmoid irange=0.1",
+            "noise_dim": 1,
+            "keep_input": 1.0,
+            "keep_hidden": 1.0,
+            "updates": "alternating",
+            "optimizer": "adam",
+            "lr": 1e-3,
+            "adam_beta1": 0.5,
+            "lr_decay": 1.0,
+            "epochs": 6,
+        },
+    ),
+}
+
+# The preset that `gancli train --dataset X` uses where none is named; data of the user's own take the MNIST networks.
+DEFAULT_PRESET = {
+    "digits": "digits",
+    "mnist": "mnist",
+    "fashion-mnist": "mnist",
+    "cifar10": "cifar10",
+    "tfd": "tfd-pretrain",
+    "gaussian": "gaussian",
+    "gaussian-mixture": "gaussian",
+}
+
+
+def resolve(preset: str | None, dataset: str | None, changes: dict[str, Any]) -> Config:
+    """Combine a preset, a data set and single settings into a configuration.
+
+    Args:
+        preset: a name of PRESETS, or None for the data set's own.
+        dataset: a data set's name or path, or None for the preset's own.
+        changes: settings that were given one by one; they win.
+
+    Raises:
+        UsageError: the preset is unknown (with the nearest name) or a value is off.
+    """
+    if preset is None:
+        preset = DEFAULT_PRESET.get(dataset or "digits", "mnist")
+    if preset not in PRESETS:
+        raise UsageError(f"Unknown preset {preset!r}.{did_you_mean(preset, PRESETS)} Known: {', '.join(PRESETS)}.")
+    chosen = PRESETS[preset]
+    return Config.from_dict({**chosen.settings, "preset": preset, "dataset": dataset or chosen.dataset, **changes})

@@ -1,0 +1,150 @@
+"""Drawing from a trained generator: samples, walks through z, and the files they are kept in."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gancli import __version__
+from gancli.config import Config
+from gancli.data.preprocess import Preprocessing
+from gancli.data.samples import SamplesFile
+from gancli.errors import DataError, UsageError
+from gancli.nets.networks import Generator
+from gancli.nets.noise import draw_noise
+from gancli.train.checkpoints import load_checkpoint
+from gancli.train.run_folder import RunFolder
+from gancli.train.seeds import make_rng
+
+# z is drawn and mapped this many at a time, whatever the caller asks for: sample i then depends on its seed alone.
+CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """A generator with what is needed to use it: its configuration, preprocessing and position in training."""
+
+    G: Generator
+    config: Config
+    preprocessing: Preprocessing
+    run: RunFolder
+    step: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return next(self.G.parameters()).device
+
+
+def load_generator(
+    run: RunFolder, device: torch.device, *, which: str = "best", backend: str = "auto"
+) -> TrainedGenerator:
+    """Load a run's generator.
+
+    Args:
+        run: where it was trained.
+        device: where it shall run.
+        which: "best" (by validation Parzen; the last where no validation was made) or "last".
+        backend: of the generator's operations, now.
+
+    Raises:
+        DataError: there is no checkpoint, or it is damaged.
+    """
+    content = load_checkpoint(run.best if which == "best" and run.best.exists() else run.last)
+    config = Config.from_dict(content["config"])
+    G = Generator(config.generator, config.noise_dim, tuple(content["shape"]), backend=backend)
+    try:
+        G.load_state_dict(content["G"])
+    except (RuntimeError, TypeError):
+        raise DataError(f"The weights in {run.path} do not fit the generator that its config describes.") from None
+    preprocessing = Preprocessing.from_dict(content["preprocessing"])
+    return TrainedGenerator(G.to(device).eval(), config, preprocessing, run, content["step"])
+
+
+@torch.no_grad()
+def sample_chunks(G: Generator, noise: str, num: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """Draw samples chunk by chunk, memory flat.
+
+    Args:
+        G: generator.
+        noise: kind of the noise prior.
+        num: how many samples in all.
+        rng: source of z, on the device of G.
+
+    Yields:
+        (≤ 1000, channels, height, width) float32 on the device of G.
+    """
+    for start in range(0, num, CHUNK):
+        z = draw_noise(noise, CHUNK, G.noise_dim, rng)
+        yield G(z)[: num - start]
+
+
+def draw_samples(G: Generator, noise: str, num: int, rng: torch.Generator) -> Tensor:
+    """Draw `num` samples, (num, channels, height, width) float32 on the device of G."""
+    return torch.cat(list(sample_chunks(G, noise, num, rng)))
+
+
+@torch.no_grad()
+def interpolate(G: Generator, points: Tensor, steps: int, *, closed: bool = False) -> Tensor:
+    """Walk linearly between points of z space, as Figure 3 does.
+
+    x_t = G((1 − t) z_a + t z_b), t from 0 to 1
+
+    Args:
+        G: generator.
+        points: (p, noise_dim); open: consecutive pairs (0, 1), (2, 3), …; closed: a loop 0 → 1 → … → p − 1 → 0.
+        steps: images from each point to the next; open walks show both ends.
+        closed: whether to close the loop, whose images then repeat seamlessly.
+
+    Returns:
+        Open: (p/2, steps, channels, height, width). Closed: (1, p·steps, channels, height, width).
+
+    Raises:
+        UsageError: fewer than two steps or points, or an odd number of points for an open walk.
+
+    Source: Figure 3 of the paper.
+    """
+    if steps < 2 or len(points) < 2 or (not closed and len(points) % 2):
+        raise UsageError(f"Interpolation needs 2 or more steps and pairs of points, got {steps} and {len(points)}.")
+    if closed:
+        ends, t = torch.roll(points, -1, dims=0), torch.arange(steps) / steps
+        starts = points
+    else:
+        starts, ends, t = points[0::2], points[1::2], torch.linspace(0, 1, steps)
+    t = t.to(points)[None, :, None]
+    z = (1 - t) * starts[:, None] + t * ends[:, None]
+    x = torch.cat([G(part) for part in z.flatten(0, 1).split(CHUNK)])
+    return x.view(1 if closed else len(starts), -1, *G.shape)
+
+
+def samples_file(trained: TrainedGenerator, samples: Tensor, seed: int) -> SamplesFile:
+    """Wrap samples with what `gancli parzen` and `gancli sample` need to know about them."""
+    return SamplesFile(
+        samples.cpu(),
+        dataset=trained.config.dataset,
+        preset=trained.config.preset,
+        run=str(trained.run.path),
+        seed=seed,
+        preprocessing=trained.preprocessing.as_dict(),
+        versions=versions(),
+    )
+
+
+def sampling_rng(seed: int, device: torch.device) -> torch.Generator:
+    """Return the generator that every command draws z for samples from."""
+    return make_rng(seed, "samples", device)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that made a file."""
+    return {
+        "gancli": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

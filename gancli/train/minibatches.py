@@ -1,0 +1,51 @@
+"""Minibatches of training examples, each pass in an order of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gancli.errors import UsageError
+from gancli.train.seeds import make_rng
+
+
+class Minibatches:
+    """Draws minibatches of m examples without replacement; a new order for each pass over the training set.
+
+    The order of pass p depends on the seed and p alone, so that a position is one number and a resumed run needs no
+    other state. What does not fill a minibatch at the end of a pass is left out of that pass.
+
+    Source: Pylearn2's shuffled_sequential iteration, SGD's default in the released configurations.
+    """
+
+    def __init__(
+        self,
+        train: Tensor,
+        preprocess: Callable[[Tensor], Tensor],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        if len(train) < batch_size:
+            raise UsageError(
+                f"--batch-size {batch_size} is more than the {len(train)} training examples; choose at most that many."
+            )
+        # Raw bytes, a quarter of the floats: even CIFAR-10 lies whole on the device.
+        self._train = train.to(device)
+        self._preprocess, self._size, self._seed = preprocess, batch_size, seed
+        self._pass, self._order = -1, torch.empty(0)
+
+    @property
+    def per_pass(self) -> int:
+        """Minibatches in one pass over the training set."""
+        return len(self._train) // self._size
+
+    def draw(self, position: int) -> Tensor:
+        """Return minibatch number `position` since the start of training: (m, channels, height, width) float32."""
+        number, start = position // self.per_pass, position % self.per_pass * self._size
+        if number != self._pass:
+            order = torch.randperm(len(self._train), generator=make_rng(self._seed, f"order/{number}"))
+            self._pass, self._order = number, order.to(self._train.device)
+        return self._preprocess(self._train[self._order[start : start + self._size]])

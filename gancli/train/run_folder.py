@@ -1,0 +1,146 @@
+"""A run is a folder that explains itself: configuration, metrics, checkpoints, pictures, samples, summary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gancli.config import Config
+from gancli.data.registry import short_name
+from gancli.errors import GancliError, UsageError
+from gancli.files import atomic_write_text
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run and where they lie."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The configuration, as JSON."""
+        return self.path / "config.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object per epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint, from which a run resumes."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the highest validation Parzen log-likelihood."""
+        return self.path / "checkpoints" / "best.pt"
+
+    @property
+    def samples_file(self) -> Path:
+        """The final samples."""
+        return self.path / "samples.pt"
+
+    @property
+    def summary_file(self) -> Path:
+        """The final figures, as JSON."""
+        return self.path / "summary.json"
+
+    def picture(self, epoch: int) -> Path:
+        """The sample grid of an epoch, always from the same z."""
+        return self.path / "samples" / f"epoch-{epoch:04d}.png"
+
+    def write_config(self, config: Config) -> None:
+        """Make the folder, if there is none yet, and write its configuration."""
+        atomic_write_text(self.config_file, config.to_json())
+
+    def config(self) -> Config:
+        """Read the configuration.
+
+        Raises:
+            GancliError: config.json is missing or damaged.
+        """
+        try:
+            values = json.loads(self.config_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise GancliError(f"{self.path} is not a run folder: it has no config.json.") from None
+        except (OSError, ValueError) as error:
+            raise GancliError(f"{self.config_file} cannot be read: {error}.") from None
+        if not isinstance(values, dict):
+            raise GancliError(f"{self.config_file} must hold a JSON object, got a {type(values).__name__}.")
+        return Config.from_dict(values)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the rows of metrics.jsonl; a last line cut short by a crash is left out."""
+        if not self.metrics_file.exists():
+            return []
+        rows = []
+        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def keep_metrics_until(self, step: int) -> None:
+        """Drop the rows after iteration `step`, which a resumed run will write again."""
+        rows = [row for row in self.read_metrics() if row["step"] <= step]
+        atomic_write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add one epoch's row."""
+        try:
+            with self.metrics_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise GancliError(f"{self.metrics_file} cannot be written: {error.strerror}.") from None
+
+
+def new_run(config: Config, out: Path | None) -> RunFolder:
+    """Choose the folder of a new run; nothing is written yet.
+
+    Args:
+        config: what is going to be trained.
+        out: the folder, or None for runs/<dataset>-<preset>-<date-time>.
+
+    Raises:
+        UsageError: `out` already holds a run.
+    """
+    if out is None:
+        stem = f"{short_name(config.dataset)}-{config.preset}-{datetime.now():%Y%m%d-%H%M%S}"
+        out, number = RUNS / stem, 2
+        while out.exists():
+            out, number = RUNS / f"{stem}-{number}", number + 1
+    run = RunFolder(out)
+    if run.config_file.exists():
+        raise UsageError(f"{out} already holds a run; continue it with --resume {out}, or choose another --out.")
+    return run
+
+
+def open_run(path: Path | None) -> RunFolder:
+    """Open a run, the newest under runs/ where none is named.
+
+    Raises:
+        GancliError: there is no such run, or no run at all.
+    """
+    if path is not None:
+        if not path.is_dir():
+            raise GancliError(f"There is no run folder {path}.{_known_runs()}")
+        run = RunFolder(path)
+        run.config()
+        return run
+    runs = [RunFolder(file.parent) for file in RUNS.glob("*/config.json")]
+    if not runs:
+        raise GancliError("There is no run under runs/ yet; train one with: gancli train")
+    return max(runs, key=lambda run: run.config_file.stat().st_mtime)
+
+
+def _known_runs() -> str:
+    names = sorted(str(file.parent) for file in RUNS.glob("*/config.json"))
+    return f" Runs here: {', '.join(names[-3:])}." if names else " Train one with: gancli train"

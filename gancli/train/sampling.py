@@ -1,0 +1,189 @@
+"""Pictures and samples files from a trained run: Figure 2, Figure 3, and what Table 1 is computed from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from gancli.data.dataset import Dataset
+from gancli.data.registry import load
+from gancli.data.samples import SamplesFile, read_samples, write_samples
+from gancli.errors import UsageError
+from gancli.evaluate.neighbours import nearest_neighbours
+from gancli.evaluate.parzen import ParzenScore
+from gancli.evaluate.scoring import prepared_folds, require_shape
+from gancli.evaluate.streaming import ConvergenceRow, ParzenStream, stream_score
+from gancli.figures.grid import save_sample_grid_with_neighbours
+from gancli.figures.interpolation import save_animation, save_interpolation
+from gancli.nets.noise import draw_noise
+from gancli.train.generate import (
+    TrainedGenerator,
+    draw_samples,
+    interpolate,
+    load_generator,
+    sample_chunks,
+    samples_file,
+    sampling_rng,
+)
+from gancli.train.pictures import save_samples_picture
+from gancli.train.run_folder import RunFolder
+from gancli.train.setup import resolve_device
+
+GRID_LIMIT = 100  # a picture of more samples than this shows nothing more
+SAMPLES_PER_ROW = 5  # Figure 2: five samples, then the neighbour of the fifth
+GIF_STEPS = 24  # pictures from one z to the next; at the usual duration about a second and a half
+
+
+def open_generator(run: RunFolder, device: str, *, which: str = "best", backend: str = "auto") -> TrainedGenerator:
+    """Load a run's generator onto a device by name, with the backend asked for now rather than when it was trained."""
+    return load_generator(run, resolve_device(device), which=which, backend=backend)
+
+
+def draw(trained: TrainedGenerator, num: int, seed: int) -> Tensor:
+    """Draw the first `num` samples of a seed; sample i depends on the seed and i alone."""
+    return draw_samples(trained.G, trained.config.noise, num, sampling_rng(seed, trained.device))
+
+
+def samples_of_run(run: RunFolder, num: int, seed: int | None, device: str, backend: str = "auto") -> SamplesFile:
+    """Return a run's samples: its samples.pt where that has them, freshly drawn ones otherwise."""
+    own_seed = run.config().seed
+    if seed in (None, own_seed) and run.samples_file.exists():
+        kept = read_samples(run.samples_file)
+        if len(kept.samples) == num:
+            return kept
+    trained = open_generator(run, device, backend=backend)
+    seed = own_seed if seed is None else seed
+    return samples_file(trained, draw(trained, num, seed), seed)
+
+
+def stream_of_run(
+    trained: TrainedGenerator,
+    dataset: Dataset,
+    num: int,
+    seed: int,
+    *,
+    sigmas: Sequence[float],
+    num_validation: int | None = None,
+    fold: int | None = None,
+    backend: str = "auto",
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[tuple[ParzenScore, ...], list[ConvergenceRow]]:
+    """Draw samples chunk by chunk and fold them into a Parzen score; memory does not grow with their number.
+
+    Args:
+        trained: the generator; samples are drawn and scored on its device.
+        dataset: what they are scored against.
+        num: how many samples.
+        seed: of z; the first samples are those that any smaller number would give.
+        sigmas: kernel widths to choose among.
+        num_validation: examples that choose σ; None for the protocol's.
+        fold: TFD's fold; None for all.
+        backend: "auto", "torch" or "native".
+        progress: called with the number of samples scored so far.
+
+    Returns:
+        The final scores, one per fold, and the convergence table.
+    """
+    require_shape(trained.G.shape, dataset)
+    device = trained.device
+    folds = list(
+        prepared_folds(dataset, trained.preprocessing, num_validation=num_validation, fold=fold, device=device)
+    )
+    stream = ParzenStream(folds, sigmas, backend=backend)
+    chunks = sample_chunks(trained.G, trained.config.noise, num, sampling_rng(seed, device))
+    rows = stream_score(stream, chunks, num, progress=progress)
+    return stream.scores(), rows
+
+
+def check_out(out: Path) -> None:
+    """Raise UsageError unless samples can be written to a file of that name."""
+    if out.suffix not in (".pt", ".npy", ".png"):
+        raise UsageError(f"--out must end in .pt, .npy or .png, got {out.name!r}.")
+
+
+def save_samples(trained: TrainedGenerator, samples: Tensor, seed: int, out: Path, data_dir: str | None) -> None:
+    """Write samples to .pt or .npy, or a grid of them to .png.
+
+    Raises:
+        UsageError: the ending is another.
+    """
+    check_out(out)
+    if out.suffix != ".png":
+        write_samples(out, samples_file(trained, samples, seed))
+    elif trained.G.shape == (1, 1, 1):
+        dataset = load(trained.config.dataset, data_dir or trained.config.data_dir, fold=trained.config.fold)
+        save_samples_picture(out, samples, trained.preprocessing, dataset.train)
+    else:
+        shown = samples[:GRID_LIMIT]
+        columns = min(10, math.ceil(math.sqrt(len(shown))))
+        save_samples_picture(out, shown, trained.preprocessing, None, columns=columns)
+
+
+def save_walk(trained: TrainedGenerator, out: Path, *, rows: int, steps: int, seed: int, closed: bool) -> list[Path]:
+    """Write Figure 3: walks between points of z space, as a PNG and as a GIF beside it.
+
+    Args:
+        trained: the generator.
+        out: a .png or .gif; the other is written beside it with the same name.
+        rows: pairs of points (open), or points on the loop (closed).
+        steps: pictures per walk in the PNG.
+        seed: of the points.
+        closed: a single loop through all points instead of pairs.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: the ending is another, or the generator makes no pictures.
+    """
+    _require_pictures(trained)
+    if out.suffix not in (".png", ".gif"):
+        raise UsageError(f"--out must end in .png or .gif for --interpolate, got {out.name!r}.")
+    G = trained.G
+    rng = sampling_rng(seed, trained.device)
+    points = draw_noise(trained.config.noise, rows if closed else 2 * rows, G.noise_dim, rng)
+
+    def pixels(number: int) -> Tensor:
+        x = interpolate(G, points, number, closed=closed)
+        return trained.preprocessing.to_display(x.flatten(0, 1)).cpu().view(*x.shape)
+
+    still, moving = out.with_suffix(".png"), out.with_suffix(".gif")
+    frames = pixels(steps)
+    # A loop through many points is one long walk: a row for each point keeps the picture on a page.
+    save_interpolation(still, frames.view(rows, steps, *G.shape) if closed else frames)
+    frames = pixels(GIF_STEPS)
+    save_animation(moving, frames[0] if closed else frames.transpose(0, 1), bounce=not closed)
+    return [still, moving]
+
+
+def save_neighbours(trained: TrainedGenerator, out: Path, *, num: int, seed: int, data_dir: str | None) -> list[float]:
+    """Write Figure 2: rows of samples, and beside each row's last the nearest training example.
+
+    Returns:
+        The Euclidean distance of each shown neighbour.
+
+    Raises:
+        UsageError: `out` is no .png, or the generator makes no pictures.
+    """
+    _require_pictures(trained)
+    if out.suffix != ".png":
+        raise UsageError(f"--out must end in .png for --nearest, got {out.name!r}.")
+    rows = max(1, -(-num // SAMPLES_PER_ROW))
+    samples = draw(trained, rows * SAMPLES_PER_ROW, seed)
+    train = load(trained.config.dataset, data_dir or trained.config.data_dir, fold=trained.config.fold).train
+    last = samples[SAMPLES_PER_ROW - 1 :: SAMPLES_PER_ROW]
+    index, distances = nearest_neighbours(last, train, preprocess=trained.preprocessing)
+    # Through the preprocessing and back, so that the neighbour is seen as D saw it, with the samples' contrast.
+    neighbours = trained.preprocessing(train[index.cpu()])
+    show = trained.preprocessing.to_display
+    save_sample_grid_with_neighbours(out, show(samples).cpu(), show(neighbours), columns=SAMPLES_PER_ROW)
+    values: list[float] = distances.tolist()
+    return values
+
+
+def _require_pictures(trained: TrainedGenerator) -> None:
+    if trained.G.shape[0] not in (1, 3) or min(trained.G.shape[1:]) < 2:
+        raise UsageError(f"The run's samples have shape {trained.G.shape} and are no pictures; use --out samples.pt.")

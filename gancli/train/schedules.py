@@ -1,0 +1,23 @@
+"""How learning rate and momentum move; functions of the position alone, so that a resumed run needs no state."""
+
+from __future__ import annotations
+
+from gancli.config import Config
+
+
+def learning_rate(config: Config, step: int) -> float:
+    """Return the rate of iteration `step` (from 0): max(lr / lr_decay^step, lr_min), never above lr itself.
+
+    Source: mnist.yaml, sgd.ExponentialDecay.
+    """
+    return max(config.lr / config.lr_decay**step, min(config.lr_min, config.lr))
+
+
+def momentum(config: Config, epoch: int) -> float:
+    """Return the momentum of epoch `epoch` (from 1), linear from momentum to momentum_final at momentum_epochs.
+
+    Source: mnist.yaml, learning_rule.MomentumAdjustor with start 1, saturate 250.
+    """
+    rise = max(config.momentum_epochs - 1, 1)
+    share = min((epoch - 1) / rise, 1.0) if config.momentum_epochs > 1 else 1.0
+    return config.momentum + share * (config.momentum_final - config.momentum)

@@ -1,0 +1,98 @@
+"""From a configuration to two players ready to play."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gancli.config import Config
+from gancli.errors import UsageError
+from gancli.nets.networks import Generator, Shape, initialise_network, make_networks
+from gancli.train.algorithm1 import Game
+from gancli.train.checkpoints import load_checkpoint
+from gancli.train.optimisers import make_optimiser
+from gancli.train.run_folder import RunFolder, open_run
+from gancli.train.seeds import make_rng
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device that a name means; "auto" is CUDA where there is one.
+
+    Raises:
+        UsageError: the name is unknown or there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here."
+        )
+    return device
+
+
+def adopt_pretrained(config: Config) -> Config:
+    """Write the layers of the pretrained run's generator where the text says 'pretrained'.
+
+    Source: tfd_pretrain/train.yaml, adversarial.add_layers.
+    """
+    if config.pretrained is None or "pretrained" not in config.generator:
+        return config
+    run = open_run(Path(config.pretrained))
+    return config.replace(generator=config.generator.replace("pretrained", run.config().generator))
+
+
+def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.device) -> Game:
+    """Build both players with their initial weights and gradient rules.
+
+    Args:
+        config: the configuration, after adopt_pretrained.
+        shape: (channels, height, width) of an image.
+        mean: (values,) mean of the preprocessed training data, for bias=marginal.
+        device: where they play.
+
+    Raises:
+        UsageError: the networks do not fit the images, or not the pretrained generator.
+    """
+    G, D = make_networks(config, shape)
+    rng = make_rng(config.seed, "weights")
+    initialise_network(G, rng, mean)
+    initialise_network(D, rng)
+    if config.pretrained is not None:
+        _load_pretrained(G, open_run(Path(config.pretrained)))
+    G.to(device)
+    D.to(device)
+    return Game(
+        G,
+        D,
+        make_optimiser(config, G),
+        make_optimiser(config, D),
+        k=config.k,
+        loss=config.loss,
+        d_cost_factor=config.d_cost_factor,
+        generator_dropout=config.generator_dropout,
+        max_column_norm=config.max_column_norm,
+    )
+
+
+def _load_pretrained(G: Generator, run: RunFolder) -> None:
+    """Copy the pretrained generator's weights into the last layers of `G`."""
+    content = load_checkpoint(run.best if run.best.exists() else run.last)
+    source = Generator(content["config"]["generator"], content["config"]["noise_dim"], tuple(content["shape"]))
+    source.load_state_dict(content["G"])
+    tail = G.weighted[-len(source.weighted) :]
+    try:
+        for own, theirs in zip(tail, source.weighted, strict=True):
+            own.load_state_dict(theirs.state_dict())
+    except (RuntimeError, ValueError):
+        raise UsageError(
+            f"The generator of {run.path} does not fit: the layer before 'pretrained' must put out its "
+            f"{source.noise_dim} noise dimensions and the images must be {source.shape}."
+        ) from None

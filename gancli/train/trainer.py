@@ -1,0 +1,312 @@
+"""What surrounds Algorithm 1: data, schedules, validation, pictures, checkpoints, and the way back in after a stop."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from gancli.config import Config
+from gancli.data.preprocess import make_preprocessing
+from gancli.data.registry import load
+from gancli.data.samples import write_samples
+from gancli.errors import DataError, GancliError
+from gancli.evaluate.parzen import PAPER_SIGMAS, ParzenScore, mean_log_likelihoods, parzen_score
+from gancli.evaluate.scoring import validation_size
+from gancli.files import atomic_write_text
+from gancli.nets.noise import draw_noise
+from gancli.train import schedules
+from gancli.train.algorithm1 import ITERATIONS
+from gancli.train.checkpoints import load_checkpoint, save_checkpoint
+from gancli.train.generate import draw_samples, load_generator, samples_file, sampling_rng
+from gancli.train.interrupt import StopRequest
+from gancli.train.minibatches import Minibatches
+from gancli.train.monitor import Monitor
+from gancli.train.optimisers import set_schedule
+from gancli.train.pictures import save_samples_picture
+from gancli.train.run_folder import RunFolder
+from gancli.train.seeds import make_rng
+from gancli.train.setup import adopt_pretrained, make_game, resolve_device
+
+GRID = 100  # samples in an epoch's picture of images
+DENSITY = 10_000  # samples in an epoch's picture of one-dimensional data
+LOOKS = 50  # times an epoch that the display reads the running means
+
+
+class Reporter(Protocol):
+    """What watches a training run; the command line's progress display is one."""
+
+    def start(self, run: Path, config: Config, *, step: int, total: int, per_epoch: int, device: str) -> None:
+        """Training begins at iteration `step` of `total`."""
+
+    def iteration(self, step: int) -> None:
+        """Iteration number `step` is done."""
+
+    def means(self, values: dict[str, float]) -> None:
+        """Take the running means of this epoch."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Take the row of metrics.jsonl of an epoch that ended."""
+
+    def note(self, text: str) -> None:
+        """Tell what is being done between epochs."""
+
+    def finish(self) -> None:
+        """Training ended or failed; the display comes down."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished or interrupted training leaves.
+
+    Attributes:
+        run: the run folder.
+        steps: iterations done since the run began.
+        epochs: whole epochs done.
+        seconds: wall time of training in this process.
+        steps_per_second: iterations of this process per second of training, validation and pictures excluded.
+        checkpoint: the file that the final samples come from; when interrupted, the one to resume from.
+        samples: the final samples, or None when interrupted.
+        parzen: their test score, or None.
+        interrupted: whether Ctrl-C ended it.
+    """
+
+    run: str
+    steps: int
+    epochs: int
+    seconds: float
+    steps_per_second: float
+    checkpoint: str
+    samples: str | None
+    parzen: dict[str, Any] | None
+    interrupted: bool = False
+
+
+class Trainer:
+    """One run: builds the game, plays it iteration by iteration, and keeps the run folder."""
+
+    def __init__(self, config: Config, run: RunFolder, reporter: Reporter) -> None:
+        self.run, self.reporter = run, reporter
+        self.device = resolve_device(config.device)
+        reporter.note(f"loading {config.dataset}")
+        self.dataset = load(config.dataset, config.data_dir, fold=config.fold)
+        self.config = config = adopt_pretrained(config)
+        self.preprocessing = make_preprocessing(config.preprocessing, self.dataset, gcn_scale=config.gcn_scale)
+        self.data = Minibatches(self.dataset.train, self.preprocessing, config.batch_size, config.seed, self.device)
+        self.game = make_game(config, self.dataset.shape, self._marginals(), self.device)
+        self.rng = make_rng(config.seed, "play", self.device)
+        self.game.D.share_rng(self.rng)
+        self.monitor = Monitor(self.device)
+        self.step = 0
+        self.best = -math.inf
+        self.per_epoch = self.data.per_pass
+        self.total = min(config.epochs * self.per_epoch, config.steps or config.epochs * self.per_epoch)
+        self._seconds_stepping = 0.0
+
+    def restore(self) -> None:
+        """Take up the run where its last checkpoint left it.
+
+        Raises:
+            DataError: the checkpoint is missing, damaged, or of another configuration.
+        """
+        content = load_checkpoint(self.run.last)
+        if tuple(content["shape"]) != self.dataset.shape:
+            raise DataError(
+                f"{self.run.last} was trained on images of {tuple(content['shape'])}, "
+                f"{self.config.dataset} has {self.dataset.shape}."
+            )
+        try:
+            self.game.G.load_state_dict(content["G"])
+            self.game.D.load_state_dict(content["D"])
+            self.game.update_G.load_state_dict(content["update_G"])
+            self.game.update_D.load_state_dict(content["update_D"])
+            self.rng.set_state(content["rng"])
+            self.monitor.load(content["monitor"])
+            self.step, self.best = int(content["step"]), float(content["best"])
+            row = dict(content["row"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{self.run.last} does not fit the run's configuration: {reason}") from None
+        self.run.keep_metrics_until(self.step)
+        if row and all(kept["step"] != row["step"] for kept in self.run.read_metrics()):
+            self.run.append_metrics(row)  # killed after the checkpoint, before the row was written
+
+    def train(self) -> Summary:
+        """Play until the last epoch, or until Ctrl-C; then draw the final samples and score them."""
+        started, first = time.perf_counter(), self.step
+        self.run.write_config(self.config)
+        self.reporter.start(
+            self.run.path,
+            self.config,
+            step=self.step,
+            total=self.total,
+            per_epoch=self.per_epoch,
+            device=str(self.device),
+        )
+        try:
+            with StopRequest() as stop:
+                while self.step < self.total and not stop.requested:
+                    self._play_epoch(stop)
+            summary = Summary(
+                run=str(self.run.path),
+                steps=self.step,
+                epochs=self.step // self.per_epoch,
+                seconds=time.perf_counter() - started,
+                steps_per_second=(self.step - first) / max(self._seconds_stepping, 1e-9),
+                checkpoint=str(self.run.last),
+                samples=None,
+                parzen=None,
+                interrupted=self.step < self.total,
+            )
+            if not summary.interrupted:
+                summary = self._finish(summary)
+        finally:
+            self.reporter.finish()
+        return summary
+
+    def _play_epoch(self, stop: StopRequest) -> None:
+        """Play to the end of the current epoch; after its last iteration: validation, picture, checkpoint, metrics."""
+        epoch = self.step // self.per_epoch + 1
+        end = min(epoch * self.per_epoch, self.total)
+        iterate = ITERATIONS[self.config.updates]
+        look_every = max(1, self.per_epoch // LOOKS)
+        self.game.G.train()
+        self.game.D.train()
+        start = time.perf_counter()
+        while self.step < end and not stop.requested:
+            self._set_schedules(epoch)
+            draws = iter(range(self.config.k * self.step, self.config.k * (self.step + 1)))
+            seen = iterate(self.game, self._draw_z, lambda draws=draws: self.data.draw(next(draws)))  # type: ignore[misc]
+            self.monitor.add(seen)
+            self.step += 1
+            self.reporter.iteration(self.step)
+            if self.step % look_every == 0:
+                self.reporter.means(self.monitor.means())
+        self._seconds_stepping += time.perf_counter() - start
+        if self.step < end:
+            self._save({})
+            return
+
+        # From here on nothing learns.
+        row: dict[str, Any] = {"epoch": epoch, "step": self.step, **self._check_finite(self.monitor.means())}
+        row["lr"], row["momentum"] = self._schedules(epoch)
+        self.monitor.reset()
+        self.reporter.note("picture and validation")
+        self._picture(epoch)
+        if self.config.validation_every and (epoch % self.config.validation_every == 0 or self.step == self.total):
+            row["validation_log_likelihood"], row["validation_sigma"] = self._validate()
+            if row["validation_log_likelihood"] > self.best:
+                self.best = row["validation_log_likelihood"]
+                save_checkpoint(self.run.best, self._generator_state())
+        row["seconds"] = round(self._seconds_stepping, 3)
+        self._save(row)
+        self.run.append_metrics(row)
+        self.reporter.epoch(row)
+
+    def _draw_z(self) -> torch.Tensor:
+        return draw_noise(self.config.noise, self.config.batch_size, self.config.noise_dim, self.rng)
+
+    def _schedules(self, epoch: int) -> tuple[float, float]:
+        return schedules.learning_rate(self.config, self.step), schedules.momentum(self.config, epoch)
+
+    def _set_schedules(self, epoch: int) -> None:
+        lr, momentum = self._schedules(epoch)
+        for rule in (self.game.update_G, self.game.update_D):
+            set_schedule(rule, lr, momentum)
+
+    def _marginals(self) -> torch.Tensor | None:
+        """Return the training mean of every pixel in the space of the networks, (values,), where it is needed."""
+        if "bias=marginal" not in self.config.generator:
+            return None
+        train = self.dataset.train
+        total = torch.zeros(train[0].numel(), dtype=torch.float64)
+        for chunk in train.split(1000):  # so that only a chunk is ever float
+            total += self.preprocessing(chunk).flatten(1).sum(dim=0, dtype=torch.float64)
+        return total / len(train)
+
+    def _check_finite(self, means: dict[str, float]) -> dict[str, float]:
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise GancliError(
+                    f"Training diverged: {name} became {value} before iteration {self.step}; the last good checkpoint "
+                    "is kept. Try a lower --lr, or start again with another --seed."
+                )
+        return means
+
+    def _picture(self, epoch: int) -> None:
+        rng = make_rng(self.config.seed, "picture", self.device)
+        num = DENSITY if self.dataset.shape == (1, 1, 1) else GRID
+        x = draw_samples(self.game.G, self.config.noise, num, rng)
+        save_samples_picture(self.run.picture(epoch), x, self.preprocessing, self.dataset.train)
+
+    def _validate(self) -> tuple[float, float]:
+        """Return the validation Parzen log-likelihood at the best σ of the paper's grid, and that σ."""
+        rng = make_rng(self.config.seed, "validation", self.device)
+        samples = draw_samples(self.game.G, self.config.noise, self.config.num_samples, rng)
+        valid = self._valid()
+        values = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=self.config.backend)
+        best = max(range(len(values)), key=values.__getitem__)
+        return values[best], PAPER_SIGMAS[best]
+
+    def _valid(self) -> torch.Tensor:
+        """Return the validation examples that choose σ and the best checkpoint."""
+        size = validation_size(self.dataset, self.config.num_validation, len(self.dataset.valid))
+        return self._prepared(self.dataset.valid[:size])
+
+    def _prepared(self, raw: torch.Tensor) -> torch.Tensor:
+        return self.preprocessing(raw.to(self.device))
+
+    def _generator_state(self) -> dict[str, Any]:
+        """Return what it takes to draw samples, and D beside it."""
+        return {
+            "config": self.config.as_dict(),
+            "shape": list(self.dataset.shape),
+            "preprocessing": self.preprocessing.as_dict(),
+            "step": self.step,
+            "G": self.game.G.state_dict(),
+            "D": self.game.D.state_dict(),
+        }
+
+    def _save(self, row: dict[str, Any]) -> None:
+        """Write last.pt: everything that decides how the run goes on, and the metrics row that is to be written."""
+        save_checkpoint(
+            self.run.last,
+            {
+                **self._generator_state(),
+                "update_G": self.game.update_G.state_dict(),
+                "update_D": self.game.update_D.state_dict(),
+                "rng": self.rng.get_state(),
+                "monitor": self.monitor.state(),
+                "best": self.best,
+                "row": row,
+            },
+        )
+
+    def _finish(self, summary: Summary) -> Summary:
+        """Draw the final samples from the best generator, score them on the test set, write summary.json."""
+        self.reporter.note("final samples and Parzen score")
+        trained = load_generator(self.run, self.device)
+        samples = draw_samples(
+            trained.G, self.config.noise, self.config.num_samples, sampling_rng(self.config.seed, self.device)
+        )
+        write_samples(self.run.samples_file, samples_file(trained, samples, self.config.seed))
+        score = self._score(samples)
+        summary = Summary(
+            **{
+                **asdict(summary),
+                "checkpoint": str(self.run.best if self.run.best.exists() else self.run.last),
+                "samples": str(self.run.samples_file),
+                "parzen": asdict(score),
+            }
+        )
+        atomic_write_text(self.run.summary_file, json.dumps(asdict(summary), indent=2) + "\n")
+        return summary
+
+    def _score(self, samples: torch.Tensor) -> ParzenScore:
+        test = self._prepared(self.dataset.test)
+        return parzen_score(samples, test, self._valid(), backend=self.config.backend)

@@ -1,0 +1,28 @@
+"""What every test may rely on: a fixed seed, an empty working folder, no settings from the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# Where real data sets lie, if anywhere; read before the environment is cleaned for the tests.
+REAL_DATA = os.environ.get("GANCLI_DATA")
+
+
+@pytest.fixture(autouse=True)
+def clean_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("GANCLI_DATA", "GANCLI_BACKEND", "GANCLI_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    if REAL_DATA is None:
+        pytest.skip("GANCLI_DATA does not say where the real data sets lie")
+    return Path(REAL_DATA)

@@ -1,0 +1,273 @@
+"""A run as a whole: what it leaves, and that a stopped one goes on to the bits of an unbroken one."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gancli.config import Config
+from gancli.data.samples import read_samples
+from gancli.errors import DataError, GancliError, UsageError
+from gancli.presets import resolve
+from gancli.train.checkpoints import load_checkpoint, save_checkpoint
+from gancli.train.interrupt import StopRequest
+from gancli.train.minibatches import Minibatches
+from gancli.train.run_folder import RunFolder, new_run, open_run
+from gancli.train.trainer import Summary, Trainer
+
+
+class Silent:
+    """Watches without a word; may ask for a stop after some iterations, as Ctrl-C does."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at, self.rows = stop_at, []  # type: ignore[var-annotated]
+
+    def start(self, *_: Any, **__: Any) -> None: ...
+    def means(self, values: dict[str, float]) -> None: ...
+    def note(self, text: str) -> None: ...
+    def finish(self) -> None: ...
+
+    def iteration(self, step: int) -> None:
+        if step == self.stop_at:
+            signal.raise_signal(signal.SIGINT)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "small.npy"
+    np.save(path, rng.integers(0, 256, (125, 1, 4, 4), dtype=np.uint8))
+    return path
+
+
+def small(images: Path, **changes: Any) -> Config:
+    return resolve(
+        "mnist",
+        str(images),
+        {
+            "generator": "dense 8 relu, dense out sigmoid bias=marginal",
+            "discriminator": "maxout 6x2 irange=0.05, dense 1 sigmoid irange=0.05",
+            "noise_dim": 5,
+            "batch_size": 20,
+            "epochs": 4,
+            "num_samples": 50,
+            **changes,
+        },
+    )
+
+
+def run_to_end(config: Config, out: Path, stops: tuple[int, ...] = ()) -> Summary:
+    run = new_run(config, out)
+    for n, stop_at in enumerate((*stops, None)):
+        trainer = Trainer(config, run, Silent(stop_at))
+        if n:
+            trainer.restore()
+        summary = trainer.train()
+        assert summary.interrupted == (stop_at is not None)
+    return summary
+
+
+def test_a_run_leaves_what_it_promises(images: Path, tmp_path: Path) -> None:
+    summary = run_to_end(small(images), tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    names = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}
+    pictures = {f"samples/epoch-{e:04d}.png" for e in range(1, 5)}
+    assert names == pictures | {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints/last.pt",
+        "checkpoints/best.pt",
+        "samples.pt",
+        "summary.json",
+    }
+    rows = run.read_metrics()
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert [row["step"] for row in rows] == [5, 10, 15, 20]
+    assert all(math.isfinite(row[key]) for row in rows for key in ("loss_d", "loss_g", "d_x", "d_gz"))
+    assert read_samples(run.samples_file).samples.shape == (50, 1, 4, 4)
+    written = json.loads(run.summary_file.read_text())
+    assert written["steps"] == summary.steps == 20
+    assert written["parzen"]["estimate"]["log_likelihood"] == summary.parzen["estimate"]["log_likelihood"]  # type: ignore[index]
+    best = max(row["validation_log_likelihood"] for row in rows)
+    assert load_checkpoint(run.last)["best"] == best
+    best_row = next(row for row in rows if row["validation_log_likelihood"] == best)
+    assert load_checkpoint(run.best)["step"] == best_row["step"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"updates": "alternating", "k": 2, "loss": "minimax", "optimizer": "adam", "lr": 0.01},
+        {"momentum_form": "torch", "max_column_norm": 0.5, "generator_dropout": "fresh"},
+    ],
+    ids=["code", "paper-adam", "torch-momentum"],
+)
+def test_stopped_and_resumed_runs_end_in_the_same_bits(images: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = small(images, **changes)
+    run_to_end(config, tmp_path / "whole")
+    run_to_end(config, tmp_path / "broken", stops=(3, 5, 13))  # within an epoch, at an epoch's end, within again
+    whole, broken = (load_checkpoint(RunFolder(tmp_path / name).last) for name in ("whole", "broken"))
+    for key in ("G", "D"):
+        for name, tensor in whole[key].items():
+            assert torch.equal(tensor, broken[key][name]), name
+    assert torch.equal(whole["rng"], broken["rng"])
+    rows = [RunFolder(tmp_path / name).read_metrics() for name in ("whole", "broken")]
+    for a, b in zip(*rows, strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+    samples = [read_samples(tmp_path / name / "samples.pt").samples for name in ("whole", "broken")]
+    assert torch.equal(*samples)
+
+
+def test_same_seed_gives_same_bits_and_another_seed_others(images: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run_to_end(small(images, epochs=1, seed=seed), tmp_path / name)
+    a, b, c = ((tmp_path / name / "samples" / "epoch-0001.png").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_resume_drops_metrics_that_the_checkpoint_has_not_seen(images: Path, tmp_path: Path) -> None:
+    config = small(images)
+    run = new_run(config, tmp_path / "run")
+    Trainer(config, run, Silent(stop_at=7)).train()
+    with run.metrics_file.open("a") as file:
+        file.write('{"epoch": 2, "step": 10}\n{"epoch": 3, "st')
+    trainer = Trainer(config, run, Silent())
+    trainer.restore()
+    assert [row["step"] for row in run.read_metrics()] == [5]
+    trainer.train()
+    assert [row["step"] for row in run.read_metrics()] == [5, 10, 15, 20]
+
+
+def test_resume_restores_a_row_that_was_never_written(images: Path, tmp_path: Path) -> None:
+    config = small(images)
+    run_to_end(config.replace(epochs=2), tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    lines = run.metrics_file.read_text().splitlines(keepends=True)
+    run.metrics_file.write_text(lines[0])  # killed between checkpoint and metrics
+    Trainer(config, run, Silent()).restore()
+    assert run.metrics_file.read_text().splitlines(keepends=True) == lines
+
+
+def test_more_epochs_continue_a_finished_run(images: Path, tmp_path: Path) -> None:
+    config = small(images, epochs=2)
+    run_to_end(config, tmp_path / "longer")
+    trainer = Trainer(config.replace(epochs=4), RunFolder(tmp_path / "longer"), Silent())
+    trainer.restore()
+    trainer.train()
+    run_to_end(small(images), tmp_path / "whole")
+    a, b = (load_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("longer", "whole"))
+    assert all(torch.equal(a["G"][key], b["G"][key]) for key in a["G"])
+
+
+def test_steps_stop_within_an_epoch(images: Path, tmp_path: Path) -> None:
+    summary = run_to_end(small(images, steps=7), tmp_path / "run")
+    assert summary.steps == 7
+    assert [row["step"] for row in RunFolder(tmp_path / "run").read_metrics()] == [5, 7]
+
+
+def test_training_that_diverges_stops_with_a_sentence(images: Path, tmp_path: Path) -> None:
+    config = small(images, lr=1e30)
+    with pytest.raises(GancliError, match=r"diverged.*Try a lower --lr"):
+        run_to_end(config, tmp_path / "run")
+
+
+def test_second_stage_starts_from_the_pretrained_generator(images: Path, tmp_path: Path) -> None:
+    run_to_end(small(images, epochs=1), tmp_path / "stage1")
+    config = small(
+        images,
+        epochs=1,
+        generator="dense 7 relu, dense 5 sigmoid bias=-2, pretrained",
+        pretrained=str(tmp_path / "stage1"),
+    )
+    trainer = Trainer(config, new_run(config, tmp_path / "stage2"), Silent())
+    weights = load_checkpoint(tmp_path / "stage1" / "checkpoints" / "best.pt")["G"]
+    tail = trainer.game.G.weighted[-2:]
+    assert torch.equal(tail[0].weight, weights["layers.0.weight"])
+    assert torch.equal(tail[1].bias, weights["layers.1.bias"])
+    trainer.train()
+    # the second run stands alone: its configuration names every layer
+    assert "pretrained" not in RunFolder(tmp_path / "stage2").config().generator
+
+
+def test_pretrained_generator_of_the_wrong_width_is_refused(images: Path, tmp_path: Path) -> None:
+    run_to_end(small(images, epochs=1), tmp_path / "stage1")
+    config = small(images, generator="dense 3 sigmoid, pretrained", pretrained=str(tmp_path / "stage1"))
+    with pytest.raises(UsageError, match="5 noise dimensions"):
+        Trainer(config, RunFolder(tmp_path / "stage2"), Silent())
+
+
+def test_minibatches_show_each_example_once_a_pass_in_changing_order() -> None:
+    train = torch.arange(23, dtype=torch.float32).view(23, 1, 1, 1)
+    stream = Minibatches(train, lambda raw: raw, 5, seed=3, device=torch.device("cpu"))
+    assert stream.per_pass == 4
+    passes = [torch.cat([stream.draw(p * 4 + i) for i in range(4)]).flatten().tolist() for p in range(3)]
+    assert all(len(set(one)) == 20 for one in passes)
+    assert passes[0] != passes[1] != passes[2]
+    again = Minibatches(train, lambda raw: raw, 5, seed=3, device=torch.device("cpu"))
+    assert torch.equal(again.draw(9), stream.draw(9))
+
+
+def test_batch_larger_than_the_training_set_is_refused() -> None:
+    with pytest.raises(UsageError, match="--batch-size 24 is more than the 23"):
+        Minibatches(torch.zeros(23, 1, 1, 1), lambda raw: raw, 24, 0, torch.device("cpu"))
+
+
+def interrupt_twice() -> None:
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_second_interrupt_insists() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_twice()
+
+
+def test_an_existing_run_is_not_overwritten(images: Path, tmp_path: Path) -> None:
+    run_to_end(small(images, epochs=1), tmp_path / "run")
+    with pytest.raises(UsageError, match="already holds a run"):
+        new_run(small(images), tmp_path / "run")
+
+
+def test_newest_run_is_found_and_none_is_said(images: Path) -> None:
+    with pytest.raises(GancliError, match="no run under runs/ yet; train one with: gancli train"):
+        open_run(None)
+    with pytest.raises(GancliError, match="no run folder runs/x"):
+        open_run(Path("runs/x"))
+    run_to_end(small(images, epochs=1), Path("runs/first"))
+    assert open_run(None).path == Path("runs/first")
+
+
+CHECKPOINT_FAULTS = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+    "empty": lambda path: path.write_bytes(b""),
+    "missing": lambda path: path.unlink(),
+    "another dict": lambda path: torch.save({"a": 1}, path),
+    "newer format": lambda path: save_checkpoint(path, {**load_checkpoint(path), "format": 99}),
+    "other weights": lambda path: save_checkpoint(path, {**load_checkpoint(path), "G": {}}),
+    "no state": lambda path: save_checkpoint(path, {k: v for k, v in load_checkpoint(path).items() if k != "update_G"}),
+}
+
+
+@pytest.mark.parametrize("fault", CHECKPOINT_FAULTS)
+def test_damaged_checkpoint_is_refused_with_a_sentence(images: Path, tmp_path: Path, fault: str) -> None:
+    config = small(images, epochs=1)
+    run_to_end(config, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    CHECKPOINT_FAULTS[fault](run.last)
+    with pytest.raises(DataError) as caught:
+        Trainer(config, run, Silent()).restore()
+    assert "last.pt" in str(caught.value)
+    assert "\n" not in str(caught.value)
