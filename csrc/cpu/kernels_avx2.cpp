@@ -39,6 +39,9 @@ GANCLI_INLINE V fms(V a, V b, V c) { return _mm256_fmsub_ps(a, b, c); }
 GANCLI_INLINE V max(V a, V b) { return _mm256_max_ps(a, b); }
 GANCLI_INLINE V min(V a, V b) { return _mm256_min_ps(a, b); }
 GANCLI_INLINE bool any_greater(V a, V b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0; }
+GANCLI_INLINE V where_greater(V a, V b, V yes, V no) {
+  return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
 GANCLI_INLINE V shift_to_exponent(V v) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 23));
 }
@@ -72,8 +75,8 @@ GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int
 
 }  // namespace
 
-const Kernels kernels_avx2 = {"avx2",   ROWS,        LANES, WIDTH,        centre_row, transpose_rows,
-                              multiply, self_scores, score, multiply_add, stream};
+const Kernels kernels_avx2 = {"avx2",         ROWS,     LANES, WIDTH,        centre_row,
+                              transpose_rows, multiply, score, multiply_add, stream};
 
 }  // namespace gancli
 

@@ -42,6 +42,9 @@ GANCLI_INLINE V fms(V a, V b, V c) { return _mm512_fmsub_ps(a, b, c); }
 GANCLI_INLINE V max(V a, V b) { return _mm512_max_ps(a, b); }
 GANCLI_INLINE V min(V a, V b) { return _mm512_min_ps(a, b); }
 GANCLI_INLINE bool any_greater(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
+GANCLI_INLINE V where_greater(V a, V b, V yes, V no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
+}
 GANCLI_INLINE V shift_to_exponent(V v) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 23));
 }
@@ -84,8 +87,8 @@ GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int
 
 }  // namespace
 
-const Kernels kernels_avx512 = {"avx512", ROWS,        LANES, WIDTH,        centre_row, transpose_rows,
-                                multiply, self_scores, score, multiply_add, stream};
+const Kernels kernels_avx512 = {"avx512",       ROWS,     LANES, WIDTH,        centre_row,
+                                transpose_rows, multiply, score, multiply_add, stream};
 
 }  // namespace gancli
 
