@@ -42,6 +42,9 @@ namespace {
 // Share of the second-level cache for the packed points of a block. The rest is for the samples on their way
 // through.
 constexpr double POINTS_SHARE_OF_L2 = 0.6;
+// With fewer row panels of samples than this, points are used too seldom to fill the cache with them: a third of that, and
+// a block and the rows that it came from are there together.
+constexpr std::int64_t FEW_PANELS = 16;
 constexpr std::int64_t L2_IF_UNKNOWN = 512 << 10;
 // Beyond this many panels the tiles of a block leave the first-level cache, and copying samples is long
 // amortised.
@@ -91,7 +94,8 @@ struct Plan {
     panels = ceil_div(m, kernels.lanes);
     chunk = std::clamp(ceil_div(n, MAX_CHUNKS), MIN_CHUNK, MAX_CHUNK) / kernels.rows * kernels.rows;
     chunks = ceil_div(n, chunk);
-    blocks = ceil_div(panels, std::clamp<std::int64_t>(fit, 1, MAX_PANELS));
+    const std::int64_t panels_worthwhile = n < FEW_PANELS * kernels.rows ? MAX_PANELS / 3 : MAX_PANELS;
+    blocks = ceil_div(panels, std::clamp<std::int64_t>(fit, 1, panels_worthwhile));
     const std::int64_t wanted = ITEMS_PER_THREAD * threads;
     if (blocks * chunks < wanted) blocks = std::min(panels, ceil_div(wanted, chunks));
     if (blocks >= threads) blocks = std::min(panels, ceil_div(blocks, threads) * threads);
