@@ -128,7 +128,9 @@ def initialise_network(network: Generator | Discriminator, rng: torch.Generator,
             initialise.uniform_(module.weight, layer.number("irange", spec.DEFAULT_IRANGE), rng)
         bias = layer.options.get("bias", 0.0)
         with torch.no_grad():
-            if bias != "marginal":
+            if "brange" in layer.options:
+                initialise.uniform_(module.bias, layer.number("brange"), rng)
+            elif bias != "marginal":
                 module.bias.fill_(float(bias))
             elif mean is None or mean.numel() != module.bias.numel():
                 raise UsageError(
