@@ -8,7 +8,8 @@
     pretrained                                             all layers of another run's generator
 
 irange=r draws weights uniformly from [-r, r], brange=r biases; sparse=n gives each unit n weights from N(0, 1); bias=b
-is the same for all units, bias=marginal the logit of the training mean. Layers are separated by commas. Nothing here needs torch.
+is the same for all units, bias=marginal the logit of the training mean. Layers are separated by commas. Nothing here
+needs torch.
 """
 
 from __future__ import annotations
