@@ -1,0 +1,97 @@
+// The micro-kernels for AVX-512 (F, DQ, BW, VL).
+//
+// Tile 14×32: 28 accumulators, two vectors of lanes and one broadcast fill 31 of the 32 registers. Per k
+// there are 28 multiply-adds (14 cycles on two ports) for 16 loads, so neither loads nor the front end bound
+// it; 28 chains hide the latency of 4 more than three times over.
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define GANCLI_INLINE inline __attribute__((always_inline))
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,fma"))), \
+                             apply_to = function)
+#else
+// GCC 12 warns about _mm512_undefined_ps inside its own header (its bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,fma")
+#endif
+
+namespace gancli {
+namespace {
+
+using V = __m512;
+constexpr int WIDTH = 16;
+constexpr int ROWS = 14;
+constexpr int VECTORS = 2;
+
+GANCLI_INLINE V load(const float* p) { return _mm512_loadu_ps(p); }
+GANCLI_INLINE void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+GANCLI_INLINE V broadcast(const float* p) { return _mm512_set1_ps(*p); }
+GANCLI_INLINE V zero() { return _mm512_setzero_ps(); }
+GANCLI_INLINE V load_first(const float* p, int count) {
+  return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
+}
+GANCLI_INLINE V add(V a, V b) { return _mm512_add_ps(a, b); }
+GANCLI_INLINE V sub(V a, V b) { return _mm512_sub_ps(a, b); }
+GANCLI_INLINE V mul(V a, V b) { return _mm512_mul_ps(a, b); }
+GANCLI_INLINE V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+GANCLI_INLINE V fms(V a, V b, V c) { return _mm512_fmsub_ps(a, b, c); }
+GANCLI_INLINE V max(V a, V b) { return _mm512_max_ps(a, b); }
+GANCLI_INLINE V min(V a, V b) { return _mm512_min_ps(a, b); }
+GANCLI_INLINE bool any_greater(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
+GANCLI_INLINE V shift_to_exponent(V v) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 23));
+}
+GANCLI_INLINE void prefetch(const char* p) { _mm_prefetch(p, _MM_HINT_T1); }
+
+// 16×16 in four rounds: pairs, quadruples, then 128-bit quarters twice.
+GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+  V a[16], b[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) a[i] = load(in + i * in_stride);
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+    b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    const __m512d b0 = _mm512_castps_pd(b[i]), b1 = _mm512_castps_pd(b[i + 1]);
+    const __m512d b2 = _mm512_castps_pd(b[i + 2]), b3 = _mm512_castps_pd(b[i + 3]);
+    a[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(b0, b2));
+    a[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(b0, b2));
+    a[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b1, b3));
+    a[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b1, b3));
+  }
+  // a[4g + c], quarter q: column 4q + c of rows 4g .. 4g+3.
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    const V low01 = _mm512_shuffle_f32x4(a[c], a[4 + c], 0x88),
+            low23 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0x88);
+    const V high01 = _mm512_shuffle_f32x4(a[c], a[4 + c], 0xdd),
+            high23 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0xdd);
+    store(out + c * out_stride, _mm512_shuffle_f32x4(low01, low23, 0x88));
+    store(out + (4 + c) * out_stride, _mm512_shuffle_f32x4(high01, high23, 0x88));
+    store(out + (8 + c) * out_stride, _mm512_shuffle_f32x4(low01, low23, 0xdd));
+    store(out + (12 + c) * out_stride, _mm512_shuffle_f32x4(high01, high23, 0xdd));
+  }
+}
+
+#include "kernels_body.h"
+
+}  // namespace
+
+const Kernels kernels_avx512 = {"avx512", ROWS,        LANES, WIDTH,        centre_row, transpose_rows,
+                                multiply, self_scores, score, multiply_add, stream};
+
+}  // namespace gancli
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif  // __x86_64__

@@ -1,0 +1,279 @@
+// The micro-kernels, written once over a vector type V. Each kernels_<isa>.cpp defines V and its primitives
+// for one instruction set and then includes this file inside an unnamed namespace.
+//
+// No header of the standard library may be used here: a template of it, instantiated for a wide instruction
+// set, could be the copy that the linker keeps for the whole module, and crash older CPUs. For the same
+// reason all here has internal linkage.
+//
+// A translation unit provides: V, WIDTH (floats per V), ROWS, VECTORS (vectors per tile row), and
+//   load, store, broadcast, zero, load_first (count ≤ WIDTH floats, zeros behind), add, sub, mul, fma, max,
+//   min, any_greater (is one lane of a greater than that of b), shift_to_exponent (bits << 23), transpose
+//   (WIDTH×WIDTH), prefetch.
+
+constexpr int LANES = VECTORS * WIDTH;
+
+// ---- packing
+// ----------------------------------------------------------------------------------------------------
+
+template <typename T>
+GANCLI_INLINE T sum_of_lanes(V v) {
+  alignas(ALIGNMENT) float lanes[WIDTH];
+  store(lanes, v);
+  T sum = 0;
+  for (int i = 0; i < WIDTH; ++i) sum += lanes[i];
+  return sum;
+}
+
+double centre_row(const Slabs& slabs, const float* row, int64_t stride, const float* centre, float* out,
+                  int64_t slab_distance) {
+  // Four vectors of short sums, joined in double: the norm is as good as its rounding to float32.
+  V squares[4] = {zero(), zero(), zero(), zero()};
+  int64_t first = 0;
+  for (int i = 0; i < slabs.count; ++i, out += slab_distance) {
+    const int padded = slabs.padded(i), valid = slabs.valid(first, i);
+    alignas(ALIGNMENT) float gathered[SLAB];
+    const float* source = row + first;
+    if (stride != 1) {
+      for (int k = 0; k < valid; ++k) gathered[k] = row[(first + k) * stride];
+      source = gathered;
+    }
+    int k = 0;
+    for (; k + 4 * WIDTH <= valid; k += 4 * WIDTH) {
+#pragma GCC unroll 4
+      for (int c = 0; c < 4; ++c) {
+        const V v = sub(load(source + k + c * WIDTH), load(centre + first + k + c * WIDTH));
+        store(out + k + c * WIDTH, v);
+        squares[c] = fma(v, v, squares[c]);
+      }
+    }
+    for (int c = 0; k < padded; k += WIDTH, ++c) {
+      // The centre is zero behind its d numbers, so the padding is 0 − 0.
+      const int count = k + WIDTH <= valid ? WIDTH : k < valid ? valid - k : 0;
+      const V v = sub(load_first(source + k, count), load(centre + first + k));
+      store(out + k, v);
+      squares[c % 4] = fma(v, v, squares[c % 4]);
+    }
+    first += padded;
+  }
+  return (sum_of_lanes<double>(squares[0]) + sum_of_lanes<double>(squares[1])) +
+         (sum_of_lanes<double>(squares[2]) + sum_of_lanes<double>(squares[3]));
+}
+
+void transpose_rows(const Slabs& slabs, const float* rows, float* panel, int first_lane) {
+  for (int i = 0; i < slabs.count; ++i, rows += WIDTH * SLAB_STRIDE) {
+    const int padded = slabs.padded(i);
+    for (int k = 0; k < padded; k += WIDTH)
+      transpose(rows + k, SLAB_STRIDE, panel + k * LANES + first_lane, LANES);
+    panel += int64_t(padded) * LANES;
+  }
+}
+
+// ---- scalar products
+// --------------------------------------------------------------------------------------------
+
+template <int R, int N>
+GANCLI_INLINE void multiply_tile(int depth, const float* row_slab, const float* lane_slab, float* tile,
+                                 bool fresh, const char* ahead, int64_t ahead_step) {
+  V acc[R][N];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) acc[r][n] = zero();
+  }
+  for (int k = 0; k < depth; k += 4) {
+#pragma GCC unroll 4
+    for (int step = 0; step < 4; ++step) {
+      V lanes[N];
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) lanes[n] = load(lane_slab + step * LANES + n * WIDTH);
+      prefetch(ahead);
+      ahead += ahead_step;
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const V value = broadcast(row_slab + r * SLAB_STRIDE + step);
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) acc[r][n] = fma(value, lanes[n], acc[r][n]);
+      }
+    }
+    row_slab += 4;
+    lane_slab += 4 * LANES;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) {
+      float* out = tile + r * LANES + n * WIDTH;
+      store(out, fresh ? acc[r][n] : add(load(out), acc[r][n]));
+    }
+  }
+}
+
+// Choose the instance for the ragged edge: the full tile is the first comparison.
+template <int R>
+GANCLI_INLINE void multiply_rows(int num_rows, int num_lanes, int depth, const float* row_slab,
+                                 const float* lane_slab, float* tile, bool fresh, const char* ahead,
+                                 int64_t ahead_step) {
+  if (num_rows == R) {
+    if (VECTORS > 1 && num_lanes <= WIDTH) {
+      multiply_tile<R, 1>(depth, row_slab, lane_slab, tile, fresh, ahead, ahead_step);
+    } else {
+      multiply_tile<R, VECTORS>(depth, row_slab, lane_slab, tile, fresh, ahead, ahead_step);
+    }
+  } else if constexpr (R > 1) {
+    multiply_rows<R - 1>(num_rows, num_lanes, depth, row_slab, lane_slab, tile, fresh, ahead, ahead_step);
+  }
+}
+
+void multiply(int num_rows, int num_lanes, int depth, const float* row_slab, const float* lane_slab,
+              float* tile, bool fresh, const char* ahead, int64_t ahead_step) {
+  multiply_rows<ROWS>(num_rows, num_lanes, depth, row_slab, lane_slab, tile, fresh, ahead, ahead_step);
+}
+
+void self_scores(const Slabs& slabs, const float* panel, const float* start, float* self) {
+  for (int n = 0; n < VECTORS; ++n) {
+    const float* lanes = panel + n * WIDTH;
+    V product = zero();
+    for (int i = 0; i < slabs.count; ++i) {
+      V acc = zero();
+      for (int k = slabs.padded(i); k > 0; --k, lanes += LANES) {
+        const V v = load(lanes);
+        acc = fma(v, v, acc);
+      }
+      product = i == 0 ? acc : add(product, acc);
+    }
+    store(self + n * WIDTH, add(product, load(start + n * WIDTH)));
+  }
+}
+
+// ---- log-sum-exp
+// ------------------------------------------------------------------------------------------------
+
+GANCLI_INLINE V scalar(float value) { return broadcast(&value); }
+
+// total + 2^(1−EXPONENT_RANGE) · 2^(u·scale) for u ≤ 0.
+//
+// Adding MAGIC rounds u·scale to an integer n and leaves n + EXPONENT_RANGE in the low bits of the float.
+// Shifted up into the exponent, those bits are the factor 2^(n + EXPONENT_RANGE − 127) without further
+// arithmetic, and for n at the floor they are zero: terms out of range vanish exactly, and no sum ever meets
+// a denormal operand from them. The polynomial is 2^f on [−½, ½] with p(0) = 1 exactly, so that the nearest
+// point counts exactly 1; its relative error is 9.2e−8 (minimax by iteratively reweighted least squares).
+GANCLI_INLINE V add_exponential(V u, V scale, V floor, V total) {
+  const V magic = scalar(1.5f * (1 << 23) + EXPONENT_RANGE);
+  u = max(u, floor);
+  const V shifted = fma(u, scale, magic);
+  const V n = sub(shifted, magic);
+  const V f = fms(u, scale, n);
+  V p = scalar(1.326472731307149e-3f);
+  p = fma(p, f, scalar(9.671512991189957e-3f));
+  p = fma(p, f, scalar(5.550733581185341e-2f));
+  p = fma(p, f, scalar(2.4022242426872253e-1f));
+  p = fma(p, f, scalar(6.931470036506653e-1f));
+  p = fma(p, f, scalar(1.0f));
+  return fma(p, shift_to_exponent(shifted), total);
+}
+static_assert(EXPONENT_RANGE == 64,
+              "the unit of the sums, 2^(1 - EXPONENT_RANGE), is 2^(EXPONENT_RANGE - 127)");
+constexpr float ONE_IN_UNITS = 9.223372036854775808e18f;  // 2^63: undoes the unit of the sums
+
+// With t = x·μ − ½‖μ‖² up to a constant, t − max is minus half of what the squared distance exceeds the
+// smallest by.
+template <int N>
+GANCLI_INLINE void score_tile(int num_rows, float* tile, const float* start, const Width* widths,
+                              int num_widths, LaneState state) {
+  V nearest[N], largest[N];
+  bool any_nearer = false;
+  for (int n = 0; n < N; ++n) {
+    nearest[n] = add(load(tile + n * WIDTH), broadcast(start));
+    for (int r = 1; r < num_rows; ++r) {
+      nearest[n] = max(nearest[n], add(load(tile + r * LANES + n * WIDTH), broadcast(start + r)));
+    }
+    // Rounding may carry a score past the score with itself, a distance below zero: hold it there.
+    nearest[n] = min(nearest[n], load(state.limit + n * WIDTH));
+    largest[n] = load(state.max + n * WIDTH);
+    any_nearer |= any_greater(nearest[n], largest[n]);
+  }
+  if (any_nearer) {  // about log(number of tiles) times per lane
+    for (int n = 0; n < N; ++n) {
+      const V old = largest[n];
+      largest[n] = max(old, nearest[n]);
+      store(state.max + n * WIDTH, largest[n]);
+      for (int s = 0; s < num_widths; ++s) {
+        const V u = sub(old, largest[n]);
+        V factor = add_exponential(u, scalar(widths[s].scale), scalar(widths[s].floor), zero());
+        factor = mul(factor, scalar(ONE_IN_UNITS));
+        float* sum = state.sum + s * LANES + n * WIDTH;
+        float* excess = state.excess + s * LANES + n * WIDTH;
+        store(sum, mul(load(sum), factor));
+        store(excess, mul(load(excess), factor));
+      }
+    }
+  }
+  for (int n = 0; n < N; ++n) {
+    const V limit = load(state.limit + n * WIDTH);
+    for (int r = 0; r < num_rows; ++r) {
+      float* t = tile + r * LANES + n * WIDTH;
+      store(t, sub(min(add(load(t), broadcast(start + r)), limit), largest[n]));
+    }
+    nearest[n] = sub(nearest[n], largest[n]);
+  }
+  for (int s = 0; s < num_widths; ++s) {
+    const V scale = scalar(widths[s].scale), floor = scalar(widths[s].floor);
+    for (int n = 0; n < N; ++n) {
+      // Where even the nearest point of the tile is out of range, all terms are exactly zero.
+      if (!any_greater(nearest[n], floor)) continue;
+      V terms = zero();
+      for (int r = 0; r < num_rows; ++r)
+        terms = add_exponential(load(tile + r * LANES + n * WIDTH), scale, floor, terms);
+      // Compensated summation (Kahan): a million samples cost no more accuracy than one tile.
+      float* sum = state.sum + s * LANES + n * WIDTH;
+      float* excess = state.excess + s * LANES + n * WIDTH;
+      const V old = load(sum);
+      const V wanted = sub(terms, load(excess));
+      const V total = add(old, wanted);
+      store(sum, total);
+      store(excess, sub(sub(total, old), wanted));
+    }
+  }
+}
+
+void score(int num_rows, int num_lanes, float* tile, const float* start, const Width* widths, int num_widths,
+           LaneState state) {
+  if (VECTORS > 1 && num_lanes <= WIDTH) {
+    score_tile<1>(num_rows, tile, start, widths, num_widths, state);
+  } else {
+    score_tile<VECTORS>(num_rows, tile, start, widths, num_widths, state);
+  }
+}
+
+// ---- what the machine can do
+// ------------------------------------------------------------------------------------
+
+// As many independent chains as a tile has accumulators, and nothing else.
+double multiply_add(int64_t rounds, float* sink) {
+  constexpr int CHAINS = 12;
+  V acc[CHAINS];
+  const V factor = scalar(0.999999f), term = scalar(1e-6f);
+#pragma GCC unroll 16
+  for (int c = 0; c < CHAINS; ++c) acc[c] = scalar(float(c));
+  for (int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 16
+    for (int c = 0; c < CHAINS; ++c) acc[c] = fma(acc[c], factor, term);
+  }
+  V total = zero();
+#pragma GCC unroll 16
+  for (int c = 0; c < CHAINS; ++c) total = add(total, acc[c]);
+  *sink = sum_of_lanes<float>(total);
+  return 2.0 * CHAINS * WIDTH * double(rounds);
+}
+
+float stream(const float* data, int64_t count) {
+  V sums[4] = {zero(), zero(), zero(), zero()};
+  int64_t i = 0;
+  for (; i + 4 * WIDTH <= count; i += 4 * WIDTH) {
+    for (int c = 0; c < 4; ++c) sums[c] = add(sums[c], load(data + i + c * WIDTH));
+  }
+  for (; i < count; i += WIDTH) {
+    sums[0] = add(sums[0], load_first(data + i, count - i < WIDTH ? int(count - i) : WIDTH));
+  }
+  return sum_of_lanes<float>(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
+}

@@ -1,0 +1,98 @@
+// gancli._cpu: the native CPU kernels for Python. Pointers, sizes and strides in; nothing of torch.
+//
+// Callers (gancli/ops) check shapes and dtypes, allocate the results and keep the tensors alive during the
+// call.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cpu/isa.h"
+#include "cpu/measure.h"
+#include "cpu/parzen.h"
+
+namespace py = pybind11;
+using gancli::kernels_named;
+
+namespace {
+
+// Python passes addresses as integers (torch.Tensor.data_ptr()).
+template <typename T>
+T* pointer(std::uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+std::vector<std::string> instruction_sets() {
+  std::vector<std::string> names;
+  for (const gancli::Kernels* kernels : gancli::supported_kernels()) names.emplace_back(kernels->name);
+  return names;
+}
+
+std::string parzen_log_sum_exp(std::uintptr_t out, std::uintptr_t x, std::int64_t m,
+                               std::int64_t x_row_stride, std::int64_t x_column_stride,
+                               std::uintptr_t samples, std::int64_t n, std::int64_t samples_row_stride,
+                               std::int64_t samples_column_stride, std::int64_t d,
+                               const std::vector<double>& sigmas, int threads, const std::string& isa) {
+  const gancli::Kernels& kernels = kernels_named(isa);
+  gancli::Refused refused;
+  {
+    py::gil_scoped_release release;
+    refused = gancli::parzen_log_sum_exp(
+        kernels, {pointer<const float>(x), m, x_row_stride, x_column_stride},
+        {pointer<const float>(samples), n, samples_row_stride, samples_column_stride}, d, sigmas.data(),
+        int(sigmas.size()), pointer<float>(out), threads);
+  }
+  switch (refused) {
+    case gancli::Refused::x:
+      return "x";
+    case gancli::Refused::samples:
+      return "samples";
+    case gancli::Refused::nothing:
+      break;
+  }
+  return "";
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_cpu, module) {
+  module.doc() = "Native CPU kernels of gancli; see gancli.ops for the functions to call.";
+
+#if defined(_OPENMP)
+  module.attr("openmp") = true;
+#else
+  module.attr("openmp") = false;
+#endif
+  module.def("instruction_sets", &instruction_sets,
+             "Names of the instruction sets that this build has and this CPU runs, widest first.");
+
+  module.def("parzen_log_sum_exp", &parzen_log_sum_exp, py::arg("out"), py::arg("x"), py::arg("m"),
+             py::arg("x_row_stride"), py::arg("x_column_stride"), py::arg("samples"), py::arg("n"),
+             py::arg("samples_row_stride"), py::arg("samples_column_stride"), py::arg("d"), py::arg("sigmas"),
+             py::arg("threads"), py::arg("isa") = "",
+             "Write L (s, m) to out. Returns '', or the argument that holds a row which is not finite or "
+             "whose squares "
+             "overflow float32.");
+
+  module.def(
+      "fma_peak",
+      [](int threads, double seconds, const std::string& isa) {
+        const gancli::Kernels& kernels = kernels_named(isa);
+        py::gil_scoped_release release;
+        return gancli::fma_peak(kernels, threads, seconds);
+      },
+      py::arg("threads"), py::arg("seconds") = 0.1, py::arg("isa") = "",
+      "Measure floating-point operations per second of independent fused multiply-adds.");
+
+  module.def(
+      "read_bandwidth",
+      [](std::uintptr_t data, std::int64_t count, int threads, const std::string& isa) {
+        const gancli::Kernels& kernels = kernels_named(isa);
+        py::gil_scoped_release release;
+        return gancli::read_bandwidth(kernels, pointer<const float>(data), count, threads);
+      },
+      py::arg("data"), py::arg("count"), py::arg("threads"), py::arg("isa") = "",
+      "Read float32 data [count] once; returns bytes per second.");
+}
