@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cpu/isa.h"
+#include "cpu/maxout.h"
 #include "cpu/measure.h"
 #include "cpu/parzen.h"
 
@@ -55,6 +56,28 @@ std::string parzen_log_sum_exp(std::uintptr_t out, std::uintptr_t x, std::int64_
   return "";
 }
 
+void maxout_forward(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::int64_t batch,
+                    std::int64_t in, std::int64_t units, std::int64_t pieces, bool relu, std::uintptr_t y,
+                    std::uintptr_t index, int threads, const std::string& isa) {
+  const gancli::Kernels& kernels = kernels_named(isa);
+  py::gil_scoped_release release;
+  gancli::maxout_forward(kernels, {batch, in, units, pieces}, pointer<const float>(x),
+                         pointer<const float>(weight), pointer<const float>(bias), relu, pointer<float>(y),
+                         pointer<std::uint8_t>(index), threads);
+}
+
+void maxout_backward(std::uintptr_t v_y, std::uintptr_t index, std::uintptr_t x, std::uintptr_t weight,
+                     std::int64_t batch, std::int64_t in, std::int64_t units, std::int64_t pieces,
+                     std::uintptr_t v_x, std::uintptr_t v_weight, std::uintptr_t v_bias, int threads,
+                     const std::string& isa) {
+  const gancli::Kernels& kernels = kernels_named(isa);
+  py::gil_scoped_release release;
+  gancli::maxout_backward(kernels, {batch, in, units, pieces}, pointer<const float>(v_y),
+                          pointer<const std::uint8_t>(index), pointer<const float>(x),
+                          pointer<const float>(weight), pointer<float>(v_x), pointer<float>(v_weight),
+                          pointer<float>(v_bias), threads);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, module) {
@@ -75,6 +98,15 @@ PYBIND11_MODULE(_cpu, module) {
              "Write L (s, m) to out. Returns '', or the argument that holds a row which is not finite or "
              "whose squares "
              "overflow float32.");
+
+  module.def("maxout_forward", &maxout_forward, py::arg("x"), py::arg("weight"), py::arg("bias"),
+             py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"), py::arg("relu"), py::arg("y"),
+             py::arg("index"), py::arg("threads"), py::arg("isa") = "",
+             "Write y and, unless its address is 0, index (cpu/maxout.h).");
+  module.def("maxout_backward", &maxout_backward, py::arg("v_y"), py::arg("index"), py::arg("x"),
+             py::arg("weight"), py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"),
+             py::arg("v_x"), py::arg("v_weight"), py::arg("v_bias"), py::arg("threads"), py::arg("isa") = "",
+             "Write the gradients whose address is not 0 (cpu/maxout.h).");
 
   module.def(
       "fma_peak",

@@ -1,0 +1,263 @@
+// The loops of the maxout layer. Forward, from the outside in:
+//
+//   blocks of rows  of the batch, transposed once into lane panels that all threads share
+//     work items      a group of units
+//       row panels      of the weights: whole units, or a part of one unit with more pieces than a tile has rows
+//         slabs           of the inner dimension
+//           lane panels     one micro-kernel call each, accumulating a tile of scalar products
+//         lane panels     again: the tile becomes the best piece of its units; it is never written to memory
+//       group           transposed into y and index
+//
+// Backward builds the cotangent of all pieces as two lists of its non-zeros, by row for the input gradient and by
+// piece for the weight gradient, and leaves the rest to sparse_product.cpp. A linear layer whose cotangent is dense
+// goes to dense_product.cpp.
+#include "maxout.h"
+
+#include <algorithm>
+
+#include "dense_product.h"
+#include "layer_kernels.h"
+#include "parallel.h"
+#include "sparse_product.h"
+
+namespace gancli {
+namespace {
+
+// Lane panels of a block of rows: their tiles stay in the first-level cache, and the weights, which every block walks
+// once, are read from memory for 12·32 rows at a time.
+constexpr std::int64_t MAX_PANELS = 12;
+// Up to this share of non-zeros a sparse product beats a dense one (sparse_product.cpp).
+constexpr double SPARSE_UP_TO = 0.6;
+
+// How units fall into row panels and work items.
+struct UnitPlan {
+  int units_per_panel;       // whole units in a row panel
+  int pieces_per_panel;      // pieces of a unit in a row panel; fewer than all only where a unit fills several
+  std::int64_t per_item;     // units in a work item
+  std::int64_t items;
+
+  UnitPlan(const Kernels& kernels, LayerShape shape, int threads) {
+    const std::int64_t parts = ceil_div(shape.pieces, kernels.rows);
+    pieces_per_panel = int(ceil_div(shape.pieces, parts));
+    units_per_panel = parts > 1 ? 1 : int(kernels.rows / shape.pieces);
+    // The largest group, up to the 16 floats of a cache line of y, that divides evenly among the threads.
+    std::int64_t least = INT64_MAX;
+    for (std::int64_t group = units_per_panel; group == units_per_panel || group <= 16; group += units_per_panel) {
+      const std::int64_t span = ceil_div(ceil_div(shape.units, group), threads) * group;
+      if (span <= least) least = span, per_item = group;
+    }
+    items = ceil_div(shape.units, per_item);
+  }
+};
+
+// One block of rows: everything that its threads share.
+struct ForwardBlock {
+  const Kernels& kernels;
+  const LayerShape shape;
+  const Slabs& slabs;
+  const UnitPlan& plan;
+  const float* lanes;    // [panels][slabs.total()][lanes] x, transposed
+  const float* weight;   // [units][pieces][in]
+  const float* bias;     // [units][pieces]
+  bool relu;
+  std::int64_t count;    // rows in the block
+  std::int64_t panels;   // lane panels that hold them
+  float* y;              // [count][units]
+  std::uint8_t* index;   // [count][units] or null
+
+  std::int64_t row_length() const { return panels * kernels.lanes; }
+  int num_lanes(std::int64_t p) const {
+    return int(std::min<std::int64_t>(kernels.lanes, count - p * kernels.lanes));
+  }
+  void run_item(Workspace& workspace, std::int64_t item) const;
+  void write(std::int64_t u, int units, const float* best, const float* piece, float* turned) const;
+};
+
+void ForwardBlock::run_item(Workspace& workspace, std::int64_t item) const {
+  const std::int64_t tile = std::int64_t(kernels.rows) * kernels.lanes;
+  const std::int64_t pack = std::int64_t(slabs.count) * kernels.rows * SLAB_STRIDE;
+  const std::int64_t group = plan.per_item * row_length();
+  workspace.reset(Workspace::bytes_for<float>(pack) + Workspace::bytes_for<float>(panels * tile) +
+                  2 * Workspace::bytes_for<float>(group) +
+                  Workspace::bytes_for<float>(plan.per_item * kernels.lanes));
+  float* const rows = workspace.take<float>(pack);            // [slabs][rows][SLAB_STRIDE]
+  float* const tiles = workspace.take<float>(panels * tile);  // [panels][rows][lanes]
+  float* const best = workspace.take<float>(group);           // [per_item][panels·lanes]
+  float* const piece = workspace.take<float>(group);          // [per_item][panels·lanes]
+  float* const turned = workspace.take<float>(plan.per_item * kernels.lanes);
+
+  const std::int64_t begin = item * plan.per_item, end = std::min(begin + plan.per_item, shape.units);
+  for (std::int64_t u = begin; u < end; u += plan.units_per_panel) {
+    const int units = int(std::min<std::int64_t>(plan.units_per_panel, end - u));
+    for (int j = 0; j < shape.pieces; j += plan.pieces_per_panel) {
+      const int pieces = int(std::min<std::int64_t>(plan.pieces_per_panel, shape.pieces - j));
+      pack_row_panel(kernels, slabs, weight + (u * shape.pieces + j) * shape.in, shape.in, false, units * pieces,
+                     rows);
+      for (int s = 0; s < slabs.count; ++s) {
+        const float* slab = rows + s * kernels.rows * SLAB_STRIDE;
+        for (std::int64_t p = 0; p < panels; ++p)
+          kernels.multiply(units * pieces, num_lanes(p), slab_depth(slabs, s), slab,
+                           lanes + (p * slabs.total() + slab_begin(slabs, s)) * kernels.lanes, tiles + p * tile,
+                           s == 0, reinterpret_cast<const char*>(slab), 0);
+      }
+      for (std::int64_t p = 0; p < panels; ++p) {
+        const std::int64_t at = (u - begin) * row_length() + p * kernels.lanes;
+        kernels.layers->best_piece(units, pieces, num_lanes(p), tiles + p * tile, bias + u * shape.pieces + j,
+                                   shape.pieces, j, relu && j + pieces == shape.pieces, best + at, piece + at,
+                                   row_length());
+      }
+    }
+  }
+  write(begin, int(end - begin), best, piece, turned);
+}
+
+// Transpose the finished group of units that begins with u into y and index.
+void ForwardBlock::write(std::int64_t u, int units, const float* best, const float* piece, float* turned) const {
+  kernels.layers->transpose_block(units, int(count), best, row_length(), y + u, shape.units, false);
+  if (index == nullptr) return;
+  for (std::int64_t p = 0; p < panels; ++p) {
+    kernels.layers->transpose_block(units, num_lanes(p), piece + p * kernels.lanes, row_length(), turned, units,
+                                    false);
+    for (int b = 0; b < num_lanes(p); ++b) {
+      std::uint8_t* out = index + (p * kernels.lanes + b) * shape.units + u;
+      for (int i = 0; i < units; ++i) out[i] = std::uint8_t(int(turned[b * units + i]));
+    }
+  }
+}
+
+// ---- backward: the cotangent of all pieces, as lists of its non-zeros ----
+
+std::int64_t count_nonzeros(const float* values, std::int64_t count) {
+  std::int64_t nonzeros = 0;
+  for (std::int64_t i = 0; i < count; ++i) nonzeros += values[i] != 0;
+  return nonzeros;
+}
+
+// Rows of S: the batch. Columns: all pieces of all units, of which row b has at most one per unit.
+void list_by_row(LayerShape shape, const float* v_y, const std::uint8_t* index, std::int64_t panel_stride,
+                 SparseRows& out, int threads) {
+  parallel_for(threads, shape.batch, [&](Workspace&, std::int64_t b) {
+    std::int64_t* begin = out.begin + b * (out.blocks + 1);
+    std::int64_t at = b * shape.units, block = 0;
+    begin[0] = at;
+    for (std::int64_t u = 0; u < shape.units; ++u) {
+      const float value = v_y[b * shape.units + u];
+      if (value == 0) continue;
+      const std::int64_t column = u * shape.pieces + (index == nullptr ? 0 : index[b * shape.units + u]);
+      while (column >= (block + 1) * PANEL_ROWS) begin[++block] = at;
+      out.entries[at++] = {std::int32_t((column - block * PANEL_ROWS) * panel_stride), value};
+    }
+    while (block < out.blocks) begin[++block] = at;
+  });
+}
+
+// Rows of S: all pieces of all units. Columns: the batch. Also sums up v_bias, where wanted.
+void list_by_piece(LayerShape shape, const float* v_y, const std::uint8_t* index, std::int64_t panel_stride,
+                   SparseRows& out, float* v_bias, int threads) {
+  // A few units at a time, so that what is read along the batch fills cache lines.
+  constexpr std::int64_t GROUP = 16;
+  parallel_for(threads, ceil_div(shape.units, GROUP), [&](Workspace& workspace, std::int64_t item) {
+    const std::int64_t u0 = item * GROUP, units = std::min(GROUP, shape.units - u0);
+    const std::int64_t lists = units * shape.pieces * out.blocks;
+    workspace.reset(Workspace::bytes_for<std::int64_t>(lists) +
+                    Workspace::bytes_for<float>(units * shape.pieces));
+    std::int64_t* const next = workspace.take<std::int64_t>(lists);  // [units][pieces][blocks]
+    float* const sums = workspace.take<float>(units * shape.pieces);
+    const auto row_of = [&](std::int64_t b, std::int64_t i) {  // within the group
+      return i * shape.pieces + (index == nullptr ? 0 : index[b * shape.units + u0 + i]);
+    };
+    // Count, place the lists one behind the other from u0·batch on, fill.
+    std::fill_n(next, lists, 0);
+    std::fill_n(sums, units * shape.pieces, 0.0f);
+    for (std::int64_t b = 0; b < shape.batch; ++b) {
+      for (std::int64_t i = 0; i < units; ++i)
+        next[row_of(b, i) * out.blocks + b / PANEL_ROWS] += v_y[b * shape.units + u0 + i] != 0;
+    }
+    std::int64_t at = u0 * shape.batch;
+    for (std::int64_t row = 0; row < units * shape.pieces; ++row) {
+      std::int64_t* begin = out.begin + (u0 * shape.pieces + row) * (out.blocks + 1);
+      for (std::int64_t k = 0; k < out.blocks; ++k) {
+        begin[k] = at;
+        at += next[row * out.blocks + k];
+        next[row * out.blocks + k] = begin[k];
+      }
+      begin[out.blocks] = at;
+    }
+    for (std::int64_t b = 0; b < shape.batch; ++b) {
+      const std::int64_t k = b / PANEL_ROWS;
+      const std::int32_t row_in_panel = std::int32_t((b - k * PANEL_ROWS) * panel_stride);
+      for (std::int64_t i = 0; i < units; ++i) {
+        const float value = v_y[b * shape.units + u0 + i];
+        if (value == 0) continue;
+        const std::int64_t row = row_of(b, i);
+        out.entries[next[row * out.blocks + k]++] = {row_in_panel, value};
+        sums[row] += value;
+      }
+    }
+    if (v_bias != nullptr) std::copy_n(sums, units * shape.pieces, v_bias + u0 * shape.pieces);
+  });
+}
+
+SparseRows take_rows(Workspace& workspace, LayerShape shape, std::int64_t rows, std::int64_t columns) {
+  SparseRows out{rows, columns, panel_blocks(columns), nullptr, nullptr};
+  workspace.reset(Workspace::bytes_for<std::int64_t>(rows * (out.blocks + 1)) +
+                  Workspace::bytes_for<Entry>(shape.batch * shape.units));
+  out.begin = workspace.take<std::int64_t>(rows * (out.blocks + 1));
+  out.entries = workspace.take<Entry>(shape.batch * shape.units);
+  return out;
+}
+
+}  // namespace
+
+void maxout_forward(const Kernels& kernels, LayerShape shape, const float* x, const float* weight,
+                    const float* bias, bool relu, float* y, std::uint8_t* index, int threads) {
+  const Slabs slabs(shape.in);
+  const UnitPlan plan(kernels, shape, threads);
+  const std::int64_t panel_floats = slabs.total() * kernels.lanes;
+  Workspace& shared = shared_workspace();
+  for (std::int64_t b = 0; b < shape.batch; b += MAX_PANELS * kernels.lanes) {
+    const std::int64_t count = std::min(MAX_PANELS * kernels.lanes, shape.batch - b);
+    const std::int64_t panels = ceil_div(count, kernels.lanes);
+    shared.reset(Workspace::bytes_for<float>(panels * panel_floats));
+    float* const lanes = shared.take<float>(panels * panel_floats);
+    parallel_for(threads, panels * slabs.count, [&](Workspace&, std::int64_t item) {
+      const std::int64_t p = item / slabs.count;
+      const int s = int(item % slabs.count);
+      pack_lane_slab(kernels, slabs, s, slab_begin(slabs, s), x + (b + p * kernels.lanes) * shape.in, shape.in, true,
+                     int(std::min<std::int64_t>(kernels.lanes, count - p * kernels.lanes)),
+                     lanes + p * panel_floats);
+    });
+    const ForwardBlock block{kernels, shape, slabs, plan,  lanes,  weight,
+                             bias,    relu,  count, panels, y + b * shape.units,
+                             index == nullptr ? nullptr : index + b * shape.units};
+    parallel_for(threads, plan.items,
+                 [&](Workspace& workspace, std::int64_t item) { block.run_item(workspace, item); });
+  }
+}
+
+void maxout_backward(const Kernels& kernels, LayerShape shape, const float* v_y, const std::uint8_t* index,
+                     const float* x, const float* weight, float* v_x, float* v_weight, float* v_bias,
+                     int threads) {
+  const std::int64_t outputs = shape.batch * shape.units, rows = shape.units * shape.pieces;
+  if (shape.pieces == 1 && double(count_nonzeros(v_y, outputs)) > SPARSE_UP_TO * double(outputs)) {
+    if (v_x != nullptr)
+      dense_input_gradient(kernels, shape.batch, shape.in, shape.units, v_y, weight, v_x, threads);
+    if (v_weight != nullptr || v_bias != nullptr)
+      dense_weight_gradient(kernels, shape.batch, shape.in, shape.units, v_y, x, v_weight, v_bias, threads);
+    return;
+  }
+  const std::int64_t panel_stride = std::int64_t(kernels.layers->gather_vectors) * kernels.width;
+  Workspace& shared = shared_workspace();
+  if (v_x != nullptr) {
+    SparseRows sparse = take_rows(shared, shape, shape.batch, rows);
+    list_by_row(shape, v_y, index, panel_stride, sparse, threads);
+    sparse_product(kernels, sparse, weight, shape.in, v_x, threads);
+  }
+  if (v_weight != nullptr || v_bias != nullptr) {
+    SparseRows sparse = take_rows(shared, shape, rows, shape.batch);
+    list_by_piece(shape, v_y, index, panel_stride, sparse, v_bias, threads);
+    if (v_weight != nullptr) sparse_product(kernels, sparse, x, shape.in, v_weight, threads);
+  }
+}
+
+}  // namespace gancli
