@@ -25,7 +25,7 @@ COMPILE_FLAGS = ["-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
 OPENMP_FLAG = "-fopenmp"
 
 
-class BuildNative(build_ext):
+class BuildNative(build_ext):  # type: ignore[misc]  # setuptools is untyped
     """Build each module if this machine can, with OpenMP if its compiler has it."""
 
     def build_extension(self, ext: Extension) -> None:

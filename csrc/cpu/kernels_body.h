@@ -15,19 +15,20 @@ constexpr int LANES = VECTORS * WIDTH;
 // ---- packing
 // ----------------------------------------------------------------------------------------------------
 
-template <typename T>
-GANCLI_INLINE T sum_of_lanes(V v) {
+GANCLI_INLINE double sum_of_lanes(V v) {
   alignas(ALIGNMENT) float lanes[WIDTH];
   store(lanes, v);
-  T sum = 0;
-  for (int i = 0; i < WIDTH; ++i) sum += lanes[i];
-  return sum;
+  double sums[4] = {};
+#pragma GCC unroll 16
+  for (int i = 0; i < WIDTH; ++i) sums[i % 4] += lanes[i];
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 double centre_row(const Slabs& slabs, const float* row, int64_t stride, const float* centre, float* out,
                   int64_t slab_distance) {
-  // Four vectors of short sums, joined in double: the norm is as good as its rounding to float32.
-  V squares[4] = {zero(), zero(), zero(), zero()};
+  // Short sums per slab and lane, joined in double at the end: the norm is about as good as its rounding to
+  // float32.
+  V total = zero();
   int64_t first = 0;
   for (int i = 0; i < slabs.count; ++i, out += slab_distance) {
     const int padded = slabs.padded(i), valid = slabs.valid(first, i);
@@ -37,26 +38,25 @@ double centre_row(const Slabs& slabs, const float* row, int64_t stride, const fl
       for (int k = 0; k < valid; ++k) gathered[k] = row[(first + k) * stride];
       source = gathered;
     }
+    V squares = zero();
     int k = 0;
-    for (; k + 4 * WIDTH <= valid; k += 4 * WIDTH) {
-#pragma GCC unroll 4
-      for (int c = 0; c < 4; ++c) {
-        const V v = sub(load(source + k + c * WIDTH), load(centre + first + k + c * WIDTH));
-        store(out + k + c * WIDTH, v);
-        squares[c] = fma(v, v, squares[c]);
-      }
-    }
-    for (int c = 0; k < padded; k += WIDTH, ++c) {
-      // The centre is zero behind its d numbers, so the padding is 0 − 0.
-      const int count = k + WIDTH <= valid ? WIDTH : k < valid ? valid - k : 0;
-      const V v = sub(load_first(source + k, count), load(centre + first + k));
+    for (; k + WIDTH <= valid; k += WIDTH) {
+      const V v = sub(load(source + k), load(centre + first + k));
       store(out + k, v);
-      squares[c % 4] = fma(v, v, squares[c % 4]);
+      squares = fma(v, v, squares);
     }
+    if (k < valid) {
+      // The centre is zero behind its d numbers, so the padding is 0 − 0.
+      const V v = sub(load_first(source + k, valid - k), load(centre + first + k));
+      store(out + k, v);
+      squares = fma(v, v, squares);
+      k += WIDTH;
+    }
+    for (; k < padded; k += WIDTH) store(out + k, zero());
+    total = add(total, squares);
     first += padded;
   }
-  return (sum_of_lanes<double>(squares[0]) + sum_of_lanes<double>(squares[1])) +
-         (sum_of_lanes<double>(squares[2]) + sum_of_lanes<double>(squares[3]));
+  return sum_of_lanes(total);
 }
 
 void transpose_rows(const Slabs& slabs, const float* rows, float* panel, int first_lane) {
@@ -262,7 +262,7 @@ double multiply_add(int64_t rounds, float* sink) {
   V total = zero();
 #pragma GCC unroll 16
   for (int c = 0; c < CHAINS; ++c) total = add(total, acc[c]);
-  *sink = sum_of_lanes<float>(total);
+  *sink = float(sum_of_lanes(total));
   return 2.0 * CHAINS * WIDTH * double(rounds);
 }
 
@@ -275,5 +275,5 @@ float stream(const float* data, int64_t count) {
   for (; i < count; i += WIDTH) {
     sums[0] = add(sums[0], load_first(data + i, count - i < WIDTH ? int(count - i) : WIDTH));
   }
-  return sum_of_lanes<float>(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
+  return float(sum_of_lanes(add(add(sums[0], sums[1]), add(sums[2], sums[3]))));
 }

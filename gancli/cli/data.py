@@ -21,18 +21,22 @@ if TYPE_CHECKING:
 
 @click.group()
 def data() -> None:
-    """List, download, check and show data sets."""
+    """List, download, check and show data sets.
+
+    \b
+    gancli data list
+    gancli data download mnist
+    """
 
 
 @data.command("list")
 @data_dir_option
 @json_option
 def list_command(data_dir: str | None, as_json: bool) -> None:
-    r"""List the data sets and where they lie.
+    """List the data sets and where they lie.
 
     \b
-    Example:
-      gancli data list --data-dir ~/data
+    gancli data list --data-dir ~/data
     """
     folder = resolve_data_dir(data_dir)
     rows = [_describe(source, folder) for source in SOURCES.values()]
@@ -75,11 +79,10 @@ def _describe(source: Source, folder: Path) -> dict[str, Any]:
 @data_dir_option
 @json_option
 def download_command(names: tuple[str, ...], data_dir: str | None, as_json: bool) -> None:
-    r"""Download data sets, and check them against their published SHA-256.
+    """Download data sets, and check them against their published SHA-256.
 
     \b
-    Example:
-      gancli data download mnist cifar10
+    gancli data download mnist cifar10
     """
     from gancli.data.download import download
 
@@ -98,11 +101,10 @@ def download_command(names: tuple[str, ...], data_dir: str | None, as_json: bool
 @data_dir_option
 @json_option
 def verify_command(names: tuple[str, ...], data_dir: str | None, as_json: bool) -> None:
-    r"""Check data files against their published SHA-256; without a name, those of every set that is there.
+    """Check data files against their published SHA-256; without a name, those of every set that is there.
 
     \b
-    Example:
-      gancli data verify mnist
+    gancli data verify mnist
     """
     checked = {name: verify(name, data_dir) for name in names or SOURCES}
     if not names:
@@ -157,20 +159,21 @@ _STATES = {
 @data_dir_option
 @json_option
 def show_command(name: str, num: int, out: Path | None, seed: int, data_dir: str | None, as_json: bool) -> None:
-    r"""Write a picture of the first training images of a data set, or of your own folder or array.
+    """Write a picture of the first training images of a data set, or of your own folder or array.
 
     \b
-    Example:
-      gancli data show digits --num 64 --out digits.png
+    gancli data show digits --num 64 --out digits.png
     """
     from gancli.data.preprocess import make_preprocessing
     from gancli.figures.grid import save_grid
+    from gancli.figures.pixels import check_ending
 
+    path = out or Path(f"{short_name(name)}.png")
+    check_ending(path, ".png")  # before the data are read, which may take a while
     dataset = load(name, data_dir, seed=seed)
     if dataset.shape[1:] == (1, 1):
         raise UsageError(f"{name} holds single numbers, not images; train on it and see Figure 1 instead.")
     images = make_preprocessing("none", dataset).to_display(dataset.train[:num])
-    path = out or Path(f"{short_name(name)}.png")
     save_grid(path, images, columns=round(len(images) ** 0.5))
     if as_json:
         print_json({"dataset": dataset.name, "num": len(images), "out": str(path)})

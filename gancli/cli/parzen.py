@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gancli.cli.console import print_json, result_console, warn
+from gancli.cli.console import counting, print_json, result_console, warn
 from gancli.cli.options import backend_option, data_dir_option, device_option, json_option
 from gancli.errors import UsageError
 
@@ -62,16 +62,33 @@ def parzen(
     gancli parzen                                      the newest run
     gancli parzen --samples out.pt --plot parzen.png   a samples file
     gancli parzen --samples other.npy --dataset mnist  samples of any other model
+    gancli parzen --num-samples 1000000                as many as you like, memory flat
     """
     if samples is not None and run is not None:
         raise UsageError("--samples and --run both say what to score; give one of them.")
     grid = _grid(sigma, sigmas)
 
     from gancli.data.registry import load
-    from gancli.evaluate.scoring import score_samples
+    from gancli.evaluate.scoring import PAPER_NUM_SAMPLES, score_samples
     from gancli.train.setup import resolve_device
 
     chosen_device = resolve_device(device)
+    if samples is None and num_samples is not None and num_samples > PAPER_NUM_SAMPLES:
+        _stream(
+            run,
+            num_samples,
+            grid,
+            dataset,
+            num_validation=num_validation,
+            fold=fold,
+            seed=seed,
+            plot=plot,
+            data_dir=data_dir,
+            device=device,
+            backend=backend,
+            as_json=as_json,
+        )
+        return
     file, data_dir = _samples(samples, run, num_samples, seed, device, backend, data_dir)
     name = dataset or file.dataset
     if name is None:
@@ -142,6 +159,60 @@ def _samples(
     if num is not None and num > len(file.samples):
         raise UsageError(f"--num-samples {num}: {path} has {len(file.samples)}.")
     return dataclasses.replace(file, samples=file.samples[:num]), data_dir
+
+
+def _stream(
+    run: Path | None,
+    num: int,
+    grid: list[float],
+    dataset: str | None,
+    *,
+    num_validation: int | None,
+    fold: int | None,
+    seed: int | None,
+    plot: Path | None,
+    data_dir: str | None,
+    device: str,
+    backend: str,
+    as_json: bool,
+) -> None:
+    """Score more samples than are kept: draw, fold in, forget."""
+    from gancli.data.registry import load
+    from gancli.evaluate.scoring import summarise
+    from gancli.figures.convergence import save_convergence
+    from gancli.train.run_folder import open_run
+    from gancli.train.sampling import open_generator, stream_of_run
+
+    trained = open_generator(open_run(run), device, backend=backend)
+    name = dataset or trained.config.dataset
+    with counting("samples", num) as progress:
+        scores, rows = stream_of_run(
+            trained,
+            load(name, data_dir or trained.config.data_dir, fold=fold or 0),
+            num,
+            trained.config.seed if seed is None else seed,
+            sigmas=grid,
+            num_validation=num_validation,
+            fold=fold,
+            backend=backend,
+            progress=progress,
+        )
+    if plot is not None:
+        counts, means, errors = zip(*((r.num_samples, r.log_likelihood, r.standard_error) for r in rows), strict=True)
+        save_convergence(plot, counts, means, errors, f"{name}: Parzen log-likelihood of {trained.run.path.name}")
+    scored = summarise(scores)
+    for sentence in scored.warnings:
+        warn(sentence)
+    if as_json:
+        table = [vars(row) for row in rows]
+        print_json({**_as_json(scored, name, _backend_used(backend, trained.device.type)), "convergence": table})
+        return
+    console = result_console(False)
+    console.print(f"{'samples':>12}  {'log-likelihood/nats':>20}  {'σ':>7}", markup=False)
+    for row in rows:
+        mean = f"{row.log_likelihood:,.2f} ± {row.standard_error:,.2f}"
+        console.print(f"{row.num_samples:>12,}  {mean:>20}  {row.sigma:>7.4f}", markup=False)
+    _print(scored, name, plot)
 
 
 def _backend_used(backend: str, device_type: str) -> str:

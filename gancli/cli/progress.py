@@ -34,7 +34,8 @@ class TrainingProgress:
         self._last = (0.0, 0)  # time and iteration when images/s was last taken
         self._config = Config()
         self._per_epoch = 1
-        self._means: dict[str, float] = {}
+        self._step = 0
+        self._validation = ""
 
     def start(self, run: Path, config: Config, *, step: int, total: int, per_epoch: int, device: str) -> None:
         """Say what begins, and put up the bars where there is a terminal."""
@@ -71,36 +72,44 @@ class TrainingProgress:
             transient=True,
         )
         self._whole = self._bars.add_task("all", total=total, completed=step, means="")
-        self._part = self._bars.add_task("epoch", total=per_epoch, completed=step % per_epoch, means="")
+        self._part = self._bars.add_task(
+            f"epoch {step // per_epoch + 1}", total=per_epoch, completed=step % per_epoch, means=""
+        )
         self._bars.start()
 
     def iteration(self, step: int) -> None:
         """Move the bars on."""
+        self._step = step
         if self._bars:
             self._bars.update(self._whole, completed=step)
             self._bars.update(self._part, completed=(step - 1) % self._per_epoch + 1)
 
     def means(self, values: dict[str, float]) -> None:
         """Show the running means of the epoch."""
-        self._means = values
         if self._bars:
             text = "D {loss_d:.3f}  G {loss_g:.3f}  D(x) {d_x:.2f}  D(G(z)) {d_gz:.2f}".format(**values)
-            epoch = "epoch"
-            self._bars.update(self._part, means=text, description=epoch)
+            self._bars.update(self._part, means=text)
+            speed = f"{self._images_per_second(self._step):,.0f} images/s"
+            self._bars.update(self._whole, means=f"{speed}  {self._validation}".rstrip())
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Print the epoch's line."""
-        now, (then, before) = time.perf_counter(), self._last
-        self._last = (now, row["step"])
-        images = (row["step"] - before) * self._config.batch_size / max(now - then, 1e-9)
-        cells = {**row, "images_per_second": images}
+        cells = {**row, "images_per_second": self._images_per_second(row["step"])}
+        self._last = (time.perf_counter(), row["step"])
         line = "".join(
             f"{cells[key]:>{width}{form}}" if cells.get(key) is not None else f"{'·':>{width}}"
             for key, _, width, form in _COLUMNS
         )
         self._console.print(line)
         if self._bars:
-            self._bars.reset(self._part, total=self._per_epoch, means="", description="epoch")
+            if row.get("validation_log_likelihood") is not None:
+                self._validation = f"Parzen {row['validation_log_likelihood']:.1f} nats"
+            self._bars.reset(self._part, total=self._per_epoch, means="", description=f"epoch {row['epoch'] + 1}")
+
+    def _images_per_second(self, step: int) -> float:
+        """Return training examples per second since the last epoch ended, validation and pictures included."""
+        then, before = self._last
+        return (step - before) * self._config.batch_size / max(time.perf_counter() - then, 1e-9)
 
     def note(self, text: str) -> None:
         """Say beside the bar what goes on between epochs."""

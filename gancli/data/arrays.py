@@ -23,7 +23,7 @@ _MAX_HEADER = 10_000
 
 
 def read_npy(path: Path) -> Tensor:
-    """Reads one .npy file.
+    """Read one .npy file.
 
     Returns:
         uint8, or float32 whatever the precision of the floats in the file; any shape.
@@ -36,7 +36,7 @@ def read_npy(path: Path) -> Tensor:
 
 
 def read_npz(path: Path, keys: tuple[str, ...]) -> Tensor:
-    """Reads one array of an .npz file: the only one there is, or the one that goes by one of `keys`.
+    """Read one array of an .npz file: the only one there is, or the one that goes by one of `keys`.
 
     Returns:
         uint8 or float32, any shape.
@@ -74,7 +74,7 @@ def read_npz(path: Path, keys: tuple[str, ...]) -> Tensor:
 
 
 def _read_array(file: IO[bytes], size: int, name: str) -> Tensor:
-    """Reads header and data from a stream of `size` bytes; `name` is for errors."""
+    """Read header and data from a stream of `size` bytes; `name` is for errors."""
     shape, fortran_order, dtype, header_bytes = _read_header(file, name)
     if not (dtype == np.uint8 or dtype.kind == "f"):
         raise DataError(
@@ -96,7 +96,7 @@ def _read_array(file: IO[bytes], size: int, name: str) -> Tensor:
     if dtype.kind == "f":
         with np.errstate(over="ignore"):  # doubles beyond float32 become infinite, and are named as such by the caller
             array = np.ascontiguousarray(array, dtype=np.float32)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.ascontiguousarray(array)).reshape(shape)
 
 
 def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
@@ -106,10 +106,10 @@ def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.
             warnings.simplefilter("ignore")
             version = npy_format.read_magic(file)
             if version == (1, 0):
-                length_bytes, read_header = 2, npy_format.read_array_header_1_0
+                read_header = npy_format.read_array_header_1_0
             elif version in ((2, 0), (3, 0)):
                 # 3.0 differs from 2.0 only in allowing names outside Latin-1 in structured types, which are refused.
-                length_bytes, read_header = 4, npy_format.read_array_header_2_0
+                read_header = npy_format.read_array_header_2_0
             else:
                 raise ValueError(f"format version {version[0]}.{version[1]}")
             counting = _Counting(file)
@@ -120,9 +120,8 @@ def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.
         # The header is a Python literal: ast raises anything from SyntaxError to RecursionError on a hostile one.
         reason = str(error).split("\n", 1)[0][:100]
         raise DataError(f"{name} is not an .npy file ({reason}); save it again with numpy.save.") from error
-    if dtype.hasobject or dtype.subdtype is not None or any(n < 0 for n in shape):
+    if dtype.hasobject or dtype.subdtype is not None or any(n < 0 or isinstance(n, bool) for n in shape):
         raise DataError(f"{name} holds no plain array of numbers; save uint8 or float values with numpy.save.")
-    del length_bytes
     return shape, fortran_order, dtype, npy_format.MAGIC_LEN + counting.bytes_read
 
 
@@ -147,7 +146,7 @@ def first_bad_row(values: Tensor) -> int | None:
     """
     if not values.is_floating_point():
         return None
-    # A sum of finite values can overflow but a product with zero cannot: row by row, without a mask of the full size.
+    # In blocks, so that the mask is never as large as the values.
     for start in range(0, len(values), 1024):
         good = torch.isfinite(values[start : start + 1024].flatten(1)).all(dim=1)
         if not good.all():
@@ -156,7 +155,7 @@ def first_bad_row(values: Tensor) -> int | None:
 
 
 def check_finite(values: Tensor, name: str) -> None:
-    """Raises DataError, naming the first bad row, if there is NaN or infinity in `values` (n, ...)."""
+    """Raise DataError, naming the first bad row, if there is NaN or infinity in `values` (n, ...)."""
     row = first_bad_row(values)
     if row is not None:
         raise DataError(
@@ -165,7 +164,7 @@ def check_finite(values: Tensor, name: str) -> None:
 
 
 def as_images(values: Tensor, name: str, shape: tuple[int, int, int] | None = None) -> Tensor:
-    """Brings an array to (n, channels, height, width).
+    """Bring an array to (n, channels, height, width).
 
     With `shape` given, accepts what can be that shape and nothing else: (n, c, h, w), (n, h, w, c), (n, h, w) for
     one channel, and rows of c·h·w values. Without it: four dimensions with 1 or 3 channels second, or else last;
@@ -192,9 +191,10 @@ def as_images(values: Tensor, name: str, shape: tuple[int, int, int] | None = No
             return values.contiguous()
         if rest == [height, width, channels]:
             return values.permute(0, 3, 1, 2).contiguous()
-        if (rest == [height, width] and channels == 1) or rest == [channels * height * width]:
+        size = channels * height * width
+        if (rest == [height, width] and channels == 1) or rest == [size] or (rest == [] and size == 1):
             return values.reshape(n, channels, height, width)
-        expected = f"n × {channels} × {height} × {width} or n × {channels * height * width:,}"
+        expected = f"n × {channels} × {height} × {width} or n × {size:,}"
         raise DataError(f"{name} has the wrong shape: expected {expected}, got {got}; check that it fits the data set.")
     if len(rest) == 3 and rest[0] in (1, 3):
         return values.contiguous()

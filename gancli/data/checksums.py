@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class FileStatus:
 
 
 def verify_files(name: str, folder: Path) -> list[FileStatus]:
-    """Checks every file of a registered data set; none for a set that is drawn.
+    """Check every file of a registered data set; none for a set that is drawn.
 
     Args:
         name: a name of SOURCES.
@@ -65,7 +66,7 @@ def verify_files(name: str, folder: Path) -> list[FileStatus]:
 
 
 def _status(file: SourceFile, path: Path | None) -> FileStatus:
-    if path is None or not path.exists():
+    if path is None or not os.path.exists(path):
         return FileStatus(file.name, None, None, "missing", "not there")
     size = path.stat().st_size
     try:
@@ -76,7 +77,7 @@ def _status(file: SourceFile, path: Path | None) -> FileStatus:
 
 
 def check_file(file: SourceFile, path: Path) -> tuple[State, str]:
-    """Holds one file against what is published of it.
+    """Hold one file against what is published of it.
 
     Returns:
         A state, never "missing", and the reason in a few words.

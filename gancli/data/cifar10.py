@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -60,7 +61,7 @@ def load_cifar10(folder: str | Path) -> Dataset:
 def _missing(folder: Path) -> DataError:
     for candidate in candidate_folders("cifar10", folder):
         for name in _PYTHON_VERSION:
-            if (candidate / name).exists():
+            if os.path.exists(candidate / name):
                 return DataError(
                     f"{candidate / name} is CIFAR-10's Python version, which is not read since unpickling a download "
                     f"can run anything; get the binary version, {CIFAR10_ARCHIVE}, with `gancli data download cifar10`."
@@ -78,7 +79,7 @@ def _read_file(path: Path, out: np.ndarray) -> None:
 
 
 def _read_archive(path: Path, out: np.ndarray) -> None:
-    """Reads the six members as they come by; whatever else is in the archive is passed over, and nothing is written."""
+    """Read the six members as they come by; whatever else is in the archive is passed over, and nothing is written."""
     order = {name: index for index, name in enumerate(CIFAR10_MEMBERS)}
     with open_file(path) as (file, _):
         try:

@@ -40,7 +40,7 @@ class Transport:
     timeout: float = _TIMEOUT
 
     def open(self, url: str, offset: int) -> Any:
-        """Opens a URL from a byte offset on; returns the response whatever its status."""
+        """Open a URL from a byte offset on; returns the response whatever its status."""
         self.check(url)
         headers = {"User-Agent": "gancli", "Accept-Encoding": "identity"}
         if offset:
@@ -49,7 +49,7 @@ class Transport:
         return urllib.request.build_opener(_Redirect(self)).open(request, timeout=self.timeout)
 
     def check(self, url: str) -> None:
-        """Raises a _MirrorError for a scheme that is not allowed."""
+        """Raise a _MirrorError for a scheme that is not allowed."""
         if urllib.parse.urlsplit(url).scheme not in self.schemes:
             raise _MirrorError(f"refused: {url[:100]} is not {' or '.join(sorted(self.schemes))}")
 
@@ -59,7 +59,7 @@ class _MirrorError(Exception):
 
 
 class _Redirect(urllib.request.HTTPRedirectHandler):
-    """Follows redirections, but never away from https."""
+    """Follow redirections, but never away from https."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -84,7 +84,7 @@ def download(
     progress: bool = True,
     transport: Transport | None = None,
 ) -> list[Path]:
-    """Downloads the files of a data set that are not there yet, or that are not the published ones.
+    """Download the files of a data set that are not there yet, or that are not the published ones.
 
     Args:
         name: a name of SOURCES.
@@ -126,7 +126,7 @@ def download(
 
 
 def fetch(file: SourceFile, folder: Path, *, report: Report, transport: Transport) -> Path:
-    """Downloads one file to `folder`, trying its mirrors in turn.
+    """Download one file to `folder`, trying its mirrors in turn.
 
     What has arrived is kept beside it as `.part`, and the next attempt goes on from there. The file gets its name only
     when its checksum is the published one.
@@ -161,13 +161,13 @@ def fetch(file: SourceFile, folder: Path, *, report: Report, transport: Transpor
             f"{target} cannot be written: {error.strerror or error}; free some space or choose another --data-dir."
         ) from error
     raise DataError(
-        f"{file.name} could not be downloaded from any of {len(file.urls)} places; try again later (what has arrived "
+        f"{file.name} could not be downloaded, all {len(file.urls)} mirrors failed; try again later (what has arrived "
         f"is kept), or get it by hand and put it at {target}:\n" + "\n".join(reasons)
     )
 
 
 def _fetch_from(url: str, file: SourceFile, part: Path, report: Report, transport: Transport) -> None:
-    """Completes `part` from one mirror and checks it; raises _MirrorError if that cannot be done."""
+    """Complete `part` from one mirror and checks it; raises _MirrorError if that cannot be done."""
     resumed = part.exists() and part.stat().st_size > 0
     _complete(url, file, part, report, transport)
     if _is_published(file, part):
@@ -182,7 +182,7 @@ def _fetch_from(url: str, file: SourceFile, part: Path, report: Report, transpor
 
 
 def _complete(url: str, file: SourceFile, part: Path, report: Report, transport: Transport) -> None:
-    """Requests the rest of a file until it is all there, as long as each request brings something."""
+    """Request the rest of a file until it is all there, as long as each request brings something."""
     for _ in range(_ATTEMPTS):
         before = part.stat().st_size if part.exists() else 0
         reason = _request(url, file, part, before, report, transport)
@@ -194,7 +194,7 @@ def _complete(url: str, file: SourceFile, part: Path, report: Report, transport:
 
 
 def _request(url: str, file: SourceFile, part: Path, offset: int, report: Report, transport: Transport) -> str | None:
-    """Asks once; returns None when the file is complete, or why the connection ended before."""
+    """Ask once; returns None when the file is complete, or why the connection ended before."""
     try:
         with transport.open(url, offset) as response:
             if not (response.status == 206 and _starts_at(response.headers, offset)):
@@ -223,7 +223,7 @@ def _starts_at(headers: http.client.HTTPMessage, offset: int) -> bool:
 
 
 def _receive(response: Any, file: SourceFile, part: Path, offset: int, total: int | None, report: Report) -> str | None:
-    """Appends what comes to `part` from `offset` on; returns None, or why it ended early."""
+    """Append what comes to `part` from `offset` on; returns None, or why it ended early."""
     broken = None
     with open(part, "r+b" if offset else "wb") as out:
         out.seek(offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -25,7 +26,7 @@ _MAX_TOTAL_BYTES = 8 << 30
 
 
 def load_folder(path: str | Path) -> Dataset:
-    """Reads a folder of images or an array file, and splits it 80 : 10 : 10.
+    """Read a folder of images or an array file, and splits it 80 : 10 : 10.
 
     The split shuffles by a fixed seed, so that it is the same each time the same files are read, whatever `--seed` is;
     valid and test get a tenth each, at least one example. An .npz may hold the split itself, as `train`, `valid` and
@@ -43,13 +44,13 @@ def load_folder(path: str | Path) -> Dataset:
         DataError: nothing there, mixed sizes or kinds, NaN, or fewer than three examples.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         images = read_images(path)
     elif path.suffix == ".npy":
         images = as_images(read_npy(path), str(path))
     elif path.suffix == ".npz":
         images = as_images(read_npz(path, ("images", "samples")), str(path))
-    elif path.exists():
+    elif os.path.exists(path):
         raise DataError(f"{path} cannot be read as data: expected a folder of images, or an .npy or .npz file.")
     else:
         raise DataError(f"{path} does not exist; check the path of the folder or file.")
@@ -68,7 +69,7 @@ def load_folder(path: str | Path) -> Dataset:
 
 
 def read_images(folder: Path) -> Tensor:
-    """Reads the images that lie in a folder (not in folders below it), in the order of their names.
+    """Read the images that lie in a folder (not in folders below it), in the order of their names.
 
     Returns:
         uint8 (n, channels, height, width), one channel if they are grey and three if they are in colour.
@@ -83,7 +84,9 @@ def read_images(folder: Path) -> Tensor:
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {error.strerror}.") from error
     if not paths:
-        below = " (there are folders in it: name one of them)" if any(p.is_dir() for p in folder.iterdir()) else ""
+        below = (
+            " (there are folders in it: name one of them)" if any(os.path.isdir(p) for p in folder.iterdir()) else ""
+        )
         raise DataError(
             f"{folder} holds no images{below}: expected files ending in {', '.join(ENDINGS[:5])} and so on."
         )

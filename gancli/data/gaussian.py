@@ -53,7 +53,7 @@ def load_gaussian(
     *,
     name: str = "gaussian",
 ) -> Dataset:
-    """Draws a one-dimensional data set; the same seed gives the same numbers.
+    """Draw a one-dimensional data set; the same seed gives the same numbers.
 
     Args:
         seed: of the draw.
@@ -73,6 +73,8 @@ def load_gaussian(
     """
     if min(num_train, num_valid, num_test) < 1:
         raise UsageError(f"Each split needs at least one example: got {num_train}, {num_valid} and {num_test}.")
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"A seed is a whole number from 0 to 2^63 - 1, got {seed}.")
     mixture = _mixture(means, stds, weights, name)
     total = num_train + num_valid + num_test
     generator = torch.Generator().manual_seed(seed)
@@ -86,7 +88,7 @@ def load_gaussian(
 
 
 def load_gaussian_mixture(seed: int = 0) -> Dataset:
-    """Draws the mixture of three modes; see `load_gaussian`."""
+    """Draw the mixture of three modes; see `load_gaussian`."""
     return load_gaussian(seed, name="gaussian-mixture")
 
 

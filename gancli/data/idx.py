@@ -25,7 +25,7 @@ _CHUNK = 1 << 20
 
 
 def read_idx(path: str | Path, *, kind: Kind, remedy: str = "get the file again") -> Tensor:
-    """Reads one IDX file of unsigned bytes, plain or gzip-compressed.
+    """Read one IDX file of unsigned bytes, plain or gzip-compressed.
 
     Every length in the header is held against the file before memory is taken, and a compressed file is unpacked no
     further than its own header says.
@@ -57,7 +57,7 @@ def read_idx(path: str | Path, *, kind: Kind, remedy: str = "get the file again"
 def _read_stream(
     stream: BinaryIO | gzip.GzipFile, size: int, path: Path, kind: Kind, remedy: str, *, compressed: bool
 ) -> Tensor:
-    """Reads header and data; `size` is that of the file on disk."""
+    """Read header and data; `size` is that of the file on disk."""
     num_dims = _MAGIC[kind] & 0xFF
     header_bytes = 4 + 4 * num_dims
     header = stream.read(header_bytes)

@@ -142,7 +142,7 @@ def make_preprocessing(kind: str, dataset: Dataset, *, gcn_scale: float = 55.0) 
 
 
 def _centre(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Takes its mean off each image; returns that and its L2 norm, (n, 1, 1, 1).
+    """Take its mean off each image; returns that and its L2 norm, (n, 1, 1, 1).
 
     The mean is taken off twice: the second time removes what rounding left of it, so that an image of one colour
     becomes zeros exactly and is not blown up to full contrast. (float64 would do it at once, but not every device

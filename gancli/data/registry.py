@@ -24,11 +24,11 @@ DATA_DIR_VARIABLE = "GANCLI_DATA"
 def resolve_data_dir(data_dir: str | Path | None = None) -> Path:
     """Where data sets lie: the argument, else $GANCLI_DATA, else ./data if there is one, else ~/.cache/gancli."""
     if data_dir is not None:
-        return Path(data_dir).expanduser()
+        return Path(os.path.expanduser(data_dir))
     if from_environment := os.environ.get(DATA_DIR_VARIABLE):
-        return Path(from_environment).expanduser()
+        return Path(os.path.expanduser(from_environment))
     here = Path("data")
-    return here if here.is_dir() else Path.home() / ".cache" / "gancli"
+    return here if os.path.isdir(here) else Path(os.path.expanduser("~")) / ".cache" / "gancli"
 
 
 def is_path(name: str) -> bool:
@@ -41,7 +41,7 @@ def is_path(name: str) -> bool:
     separators = {os.sep, os.altsep or os.sep, "/"}
     if any(separator in name for separator in separators) or name.endswith((".npy", ".npz")):
         return True
-    return bool(name) and "\0" not in name and Path(name).exists()
+    return bool(name) and os.path.exists(name)
 
 
 def short_name(name: str) -> str:
@@ -68,7 +68,7 @@ def get_source(name: str) -> Source:
 
 
 def load(name: str, data_dir: str | Path | None = None, *, seed: int = 0, fold: int = 0) -> Dataset:
-    """Loads a data set; never downloads.
+    """Load a data set; never downloads.
 
     Args:
         name: a name of SOURCES, or the path of a folder of images or of an .npy or .npz file.
@@ -85,7 +85,7 @@ def load(name: str, data_dir: str | Path | None = None, *, seed: int = 0, fold: 
     """
     if is_path(name):
         num_folds, target = 1, "gancli.data.folder:load_folder"
-        arguments: dict[str, Any] = {"path": Path(name).expanduser()}
+        arguments: dict[str, Any] = {"path": Path(os.path.expanduser(name))}
     else:
         source = get_source(name)
         num_folds, target = source.folds, source.loader
@@ -98,7 +98,7 @@ def load(name: str, data_dir: str | Path | None = None, *, seed: int = 0, fold: 
 
 
 def verify(name: str, data_dir: str | Path | None = None) -> list[FileStatus]:
-    """Checks the files of a data set against their published SHA-256.
+    """Check the files of a data set against their published SHA-256.
 
     Args:
         name: a name of SOURCES.

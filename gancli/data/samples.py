@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,7 @@ class SamplesFile:
 
 
 def write_samples(path: str | Path, content: SamplesFile) -> None:
-    """Writes a samples file: everything to .pt, the array alone to .npy.
+    """Write a samples file: everything to .pt, the array alone to .npy.
 
     The file appears under its name only when it is whole.
 
@@ -76,7 +77,7 @@ def write_samples(path: str | Path, content: SamplesFile) -> None:
 
 
 def read_samples(path: str | Path, *, shape: tuple[int, int, int] | None = None) -> SamplesFile:
-    """Reads samples of gancli or of any other model: .pt, .npy, .npz, or a folder of images.
+    """Read samples of gancli or of any other model: .pt, .npy, .npz, or a folder of images.
 
     Args:
         path: the file or folder. A .pt holds a dict with `samples`, or a tensor alone; an .npz one array, or one
@@ -91,7 +92,7 @@ def read_samples(path: str | Path, *, shape: tuple[int, int, int] | None = None)
         DataError: missing, damaged, not samples, NaN or infinity among them, or the wrong shape.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         from gancli.data.folder import read_images
 
         return SamplesFile(as_images(read_images(path), str(path), shape))
@@ -108,14 +109,14 @@ def read_samples(path: str | Path, *, shape: tuple[int, int, int] | None = None)
         case _:
             raise DataError(
                 f"{path} cannot be read as samples: expected a .pt, .npy or .npz file or a folder of images."
-                if path.exists()
+                if os.path.exists(path)
                 else f"{path} does not exist; make samples with `gancli sample --out {path.with_suffix('.pt')}`."
             )
     return SamplesFile(_checked(values, path, shape))
 
 
 def _from_dict(content: Any, path: Path, shape: tuple[int, int, int] | None) -> SamplesFile:
-    """Takes over the entries of a .pt file that have the right type, and refuses those that have not."""
+    """Take over the entries of a .pt file that have the right type, and refuses those that have not."""
     if not isinstance(content, dict) or not isinstance(content.get("samples"), Tensor):
         raise DataError(
             f"{path} holds no samples: expected a dict with a tensor named 'samples'; is it a checkpoint? "

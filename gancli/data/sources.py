@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
         for source in (
             Source(
                 name="digits",
-                sentence="Digits that gancli draws itself: no download, MNIST's shape and sizes.",
+                sentence="Digits that gancli draws itself, of MNIST's shape and sizes.",
                 shape=(1, 28, 28),
                 counts=(50_000, 10_000, 10_000),
                 loader="gancli.data.digits:load_digits",
@@ -172,7 +173,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             ),
             Source(
                 name="gaussian-mixture",
-                sentence="Numbers from a mixture of three normal distributions, for seeing whether a mode is lost.",
+                sentence="Numbers from a mixture of three normal distributions, to see whether a mode is lost.",
                 shape=(1, 1, 1),
                 counts=(50_000, 10_000, 10_000),
                 loader="gancli.data.gaussian:load_gaussian_mixture",
@@ -180,7 +181,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             ),
             Source(
                 name="mnist",
-                sentence="Handwritten digits, 28×28 grey (LeCun, Cortes, Burges).",
+                sentence="Handwritten digits (LeCun, Cortes, Burges).",
                 shape=(1, 28, 28),
                 counts=(50_000, 10_000, 10_000),
                 loader="gancli.data.idx:load_mnist",
@@ -198,7 +199,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             ),
             Source(
                 name="cifar10",
-                sentence="Small colour photographs of ten kinds of things, 32×32 (Krizhevsky 2009).",
+                sentence="Small photographs of ten kinds of things (Krizhevsky 2009).",
                 shape=(3, 32, 32),
                 counts=(40_000, 10_000, 10_000),
                 loader="gancli.data.cifar10:load_cifar10",
@@ -207,7 +208,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             ),
             Source(
                 name="tfd",
-                sentence="Toronto Face Database, 48×48 grey faces in five folds; by permission of its authors only.",
+                sentence="Toronto Face Database; by permission of its authors only.",
                 shape=(1, 48, 48),
                 counts=None,
                 loader="gancli.data.tfd:load_tfd",
@@ -238,7 +239,7 @@ def find_file(name: str, stem: str, folder: Path) -> Path | None:
     (file,) = (file for file in SOURCES[name].files if stem in file.names)
     for candidate in candidate_folders(name, folder):
         for each in file.names:
-            if (candidate / each).exists():
+            if os.path.exists(candidate / each):
                 return candidate / each
     return None
 
@@ -258,6 +259,6 @@ def cifar10_folder(folder: Path) -> Path | None:
     """Where CIFAR-10's .bin files lie unpacked: the first folder that holds any of them."""
     for candidate in candidate_folders("cifar10", folder):
         for place in (candidate / "cifar-10-batches-bin", candidate):
-            if any((place / name).exists() for name in CIFAR10_MEMBERS):
+            if any(os.path.exists(place / name) for name in CIFAR10_MEMBERS):
                 return place
     return None

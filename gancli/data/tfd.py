@@ -6,7 +6,7 @@ import math
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -126,14 +126,17 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def _check_size(file: BinaryIO, size: int) -> None:
-    """Unpacks the compressed elements of a v5 file to nowhere, to see that they end; SciPy would just take the memory."""
+    """Unpack the compressed elements of a v5 file to nowhere, to see that they end; SciPy would take the memory."""
+    file.seek(124)
+    version = file.read(4)  # two bytes, and the mark by which a reader knows their order
+    if version in (b"\x00\x02IM", b"\x02\x00MI"):
+        raise NotImplementedError("MATLAB 7.3")
+    order: Literal["little", "big"] = "little" if version.endswith(b"IM") else "big"
     position, total = 128, 0
     while position + 8 <= size:
-        file.seek(126)
-        order = "little" if file.read(2) == b"IM" else "big"
         file.seek(position)
         tag = file.read(8)
-        kind, length = (int.from_bytes(tag[i : i + 4], order) for i in (0, 4))  # type: ignore[arg-type]
+        kind, length = (int.from_bytes(tag[i : i + 4], order) for i in (0, 4))
         if length > size - position - 8:
             raise ValueError(f"an element promises {length:,} bytes, the file has {size - position - 8:,} left")
         if kind == _MI_COMPRESSED:

@@ -45,7 +45,7 @@ _MAX_VALUES = 1_000_000
 
 
 def write_torch_file(path: Path, content: dict[str, Any]) -> None:
-    """Saves tensors and plain values, so that the name holds either the old file or the whole new one.
+    """Save tensors and plain values, so that the name holds either the old file or the whole new one.
 
     Raises:
         GancliError: the folder cannot be written to, or the disk is full.
@@ -54,7 +54,7 @@ def write_torch_file(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_torch_file(path: Path, *, what: str = "a .pt file of tensors and plain values") -> Any:
-    """Reads what `write_torch_file`, or torch.save on tensors and plain values, has written.
+    """Read what `write_torch_file`, or torch.save on tensors and plain values, has written.
 
     Args:
         path: the file.
@@ -102,7 +102,7 @@ class _StorageType:
 
 
 def _check_archive(file: BinaryIO, size: int) -> None:
-    """Looks at the zip file that torch.save writes without loading any of it."""
+    """Look at the zip file that torch.save writes without loading any of it."""
     file.seek(0)
     if file.read(4) != b"PK\x03\x04":
         raise _RefusedError("it does not begin as a file of torch.save (PyTorch 1.6 or later) does")
@@ -133,7 +133,7 @@ def _check_archive(file: BinaryIO, size: int) -> None:
 
 
 def _check_opcodes(pickled: bytes) -> None:
-    """Refuses what the C unpickler would take memory for on a mere number in the file."""
+    """Refuse what the C unpickler would take memory for on a mere number in the file."""
     for count, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
         if opcode.name not in _OPCODES:
             raise _RefusedError(f"it carries more than tensors and plain values (pickle's {opcode.name})")
@@ -142,7 +142,7 @@ def _check_opcodes(pickled: bytes) -> None:
 
 
 class _Looker(pickle.Unpickler):
-    """Unpickles to descriptions: no tensor, no class of anyone's, only what is needed to add up sizes."""
+    """Unpickle to descriptions: no tensor, no class of anyone's, only what is needed to add up sizes."""
 
     def __init__(self, pickled: bytes, record_sizes: dict[str, int]) -> None:
         super().__init__(BytesIO(pickled))
@@ -182,7 +182,7 @@ def _no_arguments_dict(*arguments: Any) -> dict[Any, Any]:
 
 
 def _look_at_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> None:
-    """Checks that the tensor lies within its storage and is no larger than it (no stride 0)."""
+    """Check that the tensor lies within its storage and is no larger than it (no stride 0)."""
     match storage, offset:
         case _Storage(numel=numel), int() if isinstance(size, tuple) and isinstance(stride, tuple):
             dims = (*size, *stride, offset)
@@ -201,7 +201,7 @@ def _look_at_parameter(*_: Any) -> None:
 
 
 def _check_values(content: Any) -> None:
-    """Makes sure that nothing but tensors and plain values came out, and not too many of them.
+    """Make sure that nothing but tensors and plain values came out, and not too many of them.
 
     Values are counted each time they are reached: lists that hold each other many times over are small in a file and
     endless to walk.

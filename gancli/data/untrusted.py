@@ -25,7 +25,7 @@ def describe_os_error(error: OSError) -> str:
 
 @contextlib.contextmanager
 def open_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """Opens a plain file for reading, together with its size.
+    """Open a plain file for reading, together with its size.
 
     Folders, pipes and devices are refused: reading one could block for ever or never end.
 
@@ -44,10 +44,13 @@ def open_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         raise DataError(f"{path} does not exist; check the path.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be opened: {describe_os_error(error)}.") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise DataError(f"{path} is a folder, where a file was expected; name the file inside it.")
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{path} is a device or a pipe, where a plain file was expected; copy it to a file first.")
-        yield file, status.st_size
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file, status.st_size
+    finally:
+        os.close(descriptor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -81,29 +81,56 @@ def score_samples(
         UsageError: the preprocessing contradicts the file's.
     """
     device = device or torch.device("cpu")
-    if tuple(file.samples.shape[1:]) != dataset.shape:
-        raise DataError(
-            f"The samples have shape {tuple(file.samples.shape[1:])} (channels, height, width), {dataset.name} has "
-            f"{dataset.shape}; score them against the data set they imitate with --dataset."
-        )
+    require_shape(tuple(file.samples.shape[1:]), dataset)
     prepare = _preprocessing(file, dataset, preprocessing)
     samples = file.samples.to(device)
     samples = prepare(samples) if samples.dtype == torch.uint8 else samples
-    folds = _folds(dataset, fold)
     scores = []
-    warnings = _warnings_about(samples, prepare(dataset.test[:PAPER_NUM_VALIDATION].to(device)))
-    for one in folds:
-        valid = one.valid[: validation_size(dataset, num_validation, len(one.valid))]
-        valid, test = prepare(valid.to(device)), prepare(one.test.to(device))
-        scores.append(parzen_score(samples, test, valid, sigmas=sigmas, backend=backend))
+    warnings = _beware_of_unit(samples, prepare(dataset.test[:PAPER_NUM_VALIDATION].to(device)))
+    for one in prepared_folds(dataset, prepare, num_validation=num_validation, fold=fold, device=device):
+        scores.append(parzen_score(samples, one.test, one.valid, sigmas=sigmas, backend=backend))
         if len(scores) == 1:
-            warnings += _warnings_about_sigma(scores[0], samples, valid, backend)
-    mean, error = across_folds(scores) if len(scores) > 1 else _only(scores)
-    return ScoredSamples(tuple(scores), mean, error, tuple(warnings))
+            warnings += _beware_of_given_sigma(scores[0], samples, one.valid, backend)
+    return summarise(scores, warnings)
 
 
-def _only(scores: Sequence[ParzenScore]) -> tuple[float, float]:
-    return scores[0].estimate.log_likelihood, scores[0].estimate.standard_error
+def summarise(scores: Sequence[ParzenScore], warnings: Sequence[str] = ()) -> ScoredSamples:
+    """Return the figure of one score, or the mean and standard error across the folds of several.
+
+    Args:
+        scores: one, or one per fold.
+        warnings: sentences to hand on before those about the scores themselves.
+    """
+    first = scores[0].estimate
+    mean, error = across_folds(scores) if len(scores) > 1 else (first.log_likelihood, first.standard_error)
+    return ScoredSamples(tuple(scores), mean, error, (*warnings, *_beware_of_score(scores[0])))
+
+
+def require_shape(shape: tuple[int, ...], dataset: Dataset) -> None:
+    """Raise DataError unless samples of that shape can be compared with a data set."""
+    if shape != dataset.shape:
+        raise DataError(
+            f"The samples have shape {shape} (channels, height, width), {dataset.name} has {dataset.shape}; "
+            "score them against the data set they imitate with --dataset."
+        )
+
+
+def prepared_folds(
+    dataset: Dataset,
+    prepare: Preprocessing,
+    *,
+    num_validation: int | None = None,
+    fold: int | None = None,
+    device: torch.device | None = None,
+) -> Iterator[Fold]:
+    """Yield (valid, test) as the networks see them: a data set's one pair, or TFD's folds one after another.
+
+    Raises:
+        UsageError: there is no such fold.
+    """
+    for one in _folds(dataset, fold):
+        valid = one.valid[: validation_size(dataset, num_validation, len(one.valid))]
+        yield Fold(prepare(valid.to(device)), prepare(one.test.to(device)))
 
 
 def _folds(dataset: Dataset, fold: int | None) -> tuple[Fold, ...]:
@@ -126,29 +153,21 @@ def _preprocessing(file: SamplesFile, dataset: Dataset, kind: str | None) -> Pre
     return own
 
 
-def _warnings_about(samples: Tensor, data: Tensor) -> list[str]:
-    """Notice samples that are not in the unit of the data, and a sample count that compares with nothing."""
-    found = []
+def _beware_of_unit(samples: Tensor, data: Tensor) -> list[str]:
+    """Notice samples that are not in the unit of the data."""
     low, high = float(samples.min()), float(samples.max())
     data_low, data_high = float(data.min()), float(data.max())
     margin = 2 * (data_high - data_low)
-    if low < data_low - margin or high > data_high + margin:
-        found.append(
-            f"The samples range from {low:.4g} to {high:.4g}, the data from {data_low:.4g} to {data_high:.4g}; "
-            "are they in the same unit?"
-        )
-    if len(samples) != PAPER_NUM_SAMPLES:
-        found.append(
-            f"Made from {len(samples):,} samples; published figures use {PAPER_NUM_SAMPLES:,}, and more samples always "
-            "raise the figure."
-        )
-    return found
+    if data_low - margin <= low and high <= data_high + margin:
+        return []
+    return [
+        f"The samples range from {low:.4g} to {high:.4g}, the data from {data_low:.4g} to {data_high:.4g}; "
+        "are they in the same unit?"
+    ]
 
 
-def _warnings_about_sigma(score: ParzenScore, samples: Tensor, valid: Tensor, backend: str) -> list[str]:
-    """Notice a best σ at an edge of the grid, and a σ given by hand that cannot have been meant."""
-    if score.at_edge:
-        return [f"The best σ = {score.estimate.sigma:.4g} is at an edge of the grid; widen it with --sigmas lo:hi:n."]
+def _beware_of_given_sigma(score: ParzenScore, samples: Tensor, valid: Tensor, backend: str) -> list[str]:
+    """Notice a σ given by hand that cannot have been meant."""
     if len(score.sigmas) > 1:
         return []
     others = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=backend)
@@ -159,3 +178,17 @@ def _warnings_about_sigma(score: ParzenScore, samples: Tensor, valid: Tensor, ba
         f"σ = {score.estimate.sigma:.4g} gives {score.validation_log_likelihood:,.1f} nats on the validation examples, "
         f"σ = {PAPER_SIGMAS[best]:.4g} of the paper's grid {others[best]:,.1f}; leave --sigma out to choose it."
     ]
+
+
+def _beware_of_score(score: ParzenScore) -> list[str]:
+    """Notice a best σ at an edge of the grid, and a sample count that compares with nothing published."""
+    found = []
+    if score.at_edge:
+        sigma = score.estimate.sigma
+        found.append(f"The best σ = {sigma:.4g} is at an edge of the grid; widen it with --sigmas lo:hi:n.")
+    if score.num_samples != PAPER_NUM_SAMPLES:
+        found.append(
+            f"Made from {score.num_samples:,} samples; published figures use {PAPER_NUM_SAMPLES:,}, and more samples "
+            "always raise the figure."
+        )
+    return found

@@ -65,9 +65,9 @@ def save_sigma_curve(
     axes = figure.add_subplot()
     axes.set_xscale("log")
     dress(axes, x_label="Parzen window width σ", y_label="validation log-likelihood (nats)")
-    axes.plot(*zip(*coarse, strict=True), color=BLUE, linewidth=1.8, marker="o", markersize=5.5, label="search")
+    axes.plot(*zip(*coarse, strict=True), color=BLUE, linewidth=1.8, marker="o", markersize=5.5, label="grid")
     if fine:
-        axes.plot(*zip(*fine, strict=True), color=ORANGE, linewidth=1.2, marker="o", markersize=3.5, label="refined")
+        axes.plot(*zip(*fine, strict=True), color=ORANGE, linewidth=2.2, label="refined")
     axes.plot(*best, color=GREEN, marker="*", markersize=15, markeredgecolor="white", zorder=4)
     # Room above the peak for its label.
     room = high - low

@@ -84,13 +84,30 @@ def choose(backend: str, *, operation: str, device_type: str, supported: bool, w
     return None
 
 
+def cpu_isa(module: ModuleType) -> str:
+    """Return the instruction set that the CPU kernels use: GANCLI_CPU_ISA, or else the widest that this CPU runs.
+
+    Raises:
+        UsageError: GANCLI_CPU_ISA names one that is unknown, or that this build or this CPU has not.
+    """
+    available: list[str] = module.instruction_sets()
+    wanted = os.environ.get("GANCLI_CPU_ISA", "") or available[0]
+    if wanted not in available:
+        raise UsageError(f"GANCLI_CPU_ISA is {wanted!r}, expected one that this machine runs: {', '.join(available)}.")
+    return wanted
+
+
 def describe_cpu() -> dict[str, Any]:
     """Return what `gancli info` says about the CPU module: built, isa, threads, reason."""
     import torch
 
     module, reason = load("_cpu")
-    isa = module.isa() if module is not None and hasattr(module, "isa") else None
-    return {"built": module is not None, "isa": isa, "threads": torch.get_num_threads(), "reason": reason or None}
+    isa, threads = None, torch.get_num_threads()
+    if module is not None:
+        isa = cpu_isa(module)
+        if not module.openmp:
+            reason = "the compiler had no OpenMP: the native kernels run on one thread"
+    return {"built": module is not None, "isa": isa, "threads": threads, "reason": reason or None}
 
 
 def describe_cuda() -> dict[str, Any]:

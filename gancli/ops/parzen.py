@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gancli.errors import InputError
+from gancli.errors import InputError, UsageError
 from gancli.ops import checks, native
 
 # Distances live only in tiles of this many test and sample points: 4 MiB of float32, so that the passes over a tile
@@ -41,7 +41,8 @@ def parzen_log_sum_exp(
         L (s, m), float32 (float64 if x or samples is float64), in nats.
 
     Raises:
-        InputError: a shape, dtype or width is off, or a row holds NaN or infinity.
+        InputError: a shape, dtype or width is off, a row holds NaN or infinity, or lies so far from the rest that its
+            squared distances overflow.
         UsageError: the backend is unknown, or "native" cannot serve these inputs.
 
     Source: section 5 of the paper; parzen_ll.py of the released code.
@@ -55,8 +56,11 @@ def parzen_log_sum_exp(
         why_not=f"it computes in float32, the inputs are {x.dtype}",
     )
     if module is None:
+        checks.require_finite_rows("x", x)
+        checks.require_finite_rows("samples", samples)
         return _tiled(x, samples, widths)
-    raise InputError("the native module is not wired in")
+    result: Tensor = _native(x, samples, widths)
+    return result
 
 
 def parzen_log_sum_exp_reference(
@@ -119,10 +123,55 @@ def _checked(x: Tensor, samples: Tensor, sigmas: Tensor | Sequence[float]) -> tu
     if bad.numel():
         raise InputError(f"sigmas must be positive and finite, got {bad[0].item()}.")
     dtype = torch.float64 if torch.float64 in (x.dtype, samples.dtype) else torch.float32
-    x, samples = x.detach().to(dtype), samples.detach().to(dtype)
-    checks.require_finite_rows("x", x)
-    checks.require_finite_rows("samples", samples)
-    return x, samples, widths
+    return x.detach().to(dtype), samples.detach().to(dtype), widths
+
+
+def _overflow_error(name: str) -> InputError:
+    return InputError(
+        f"{name} holds a row so far from the mean of samples that squared distances overflow float32; "
+        "scale the data down or pass float64."
+    )
+
+
+@torch.library.custom_op(
+    "gancli::parzen_log_sum_exp",
+    mutates_args=(),
+    schema="(Tensor x, Tensor samples, Tensor sigmas) -> Tensor",
+    device_types="cpu",
+)
+def _native(x: Tensor, samples: Tensor, sigmas: Tensor) -> Tensor:
+    """Run csrc/cpu/parzen.cpp as an operator that torch knows: x, samples float32, sigmas float64, all on the CPU."""
+    module, reason = native.load("_cpu")
+    if module is None:
+        raise UsageError(f"gancli::parzen_log_sum_exp has no native module: {reason}.")
+    m, d = x.shape
+    result = x.new_empty((sigmas.shape[0], m))
+    # The kernels see every row as they pack it, so that finite input costs no pass of its own.
+    refused = module.parzen_log_sum_exp(
+        out=result.data_ptr(),
+        x=x.data_ptr(),
+        m=m,
+        x_row_stride=x.stride(0),
+        x_column_stride=x.stride(1),
+        samples=samples.data_ptr(),
+        n=samples.shape[0],
+        samples_row_stride=samples.stride(0),
+        samples_column_stride=samples.stride(1),
+        d=d,
+        sigmas=sigmas.tolist(),
+        threads=torch.get_num_threads(),
+        isa=native.cpu_isa(module),
+    )
+    if refused:
+        checks.require_finite_rows("x", x)
+        checks.require_finite_rows("samples", samples)
+        raise _overflow_error(refused)
+    return result
+
+
+@_native.register_fake
+def _(x: Tensor, samples: Tensor, sigmas: Tensor) -> Tensor:
+    return x.new_empty((sigmas.shape[0], x.shape[0]))
 
 
 @torch.no_grad()
@@ -132,6 +181,9 @@ def _tiled(x: Tensor, samples: Tensor, widths: Tensor) -> Tensor:
     centre = samples.mean(dim=0, dtype=torch.float64).to(x.dtype)
     x, samples = x - centre, samples - centre
     x_norms, sample_norms = x.square().sum(dim=1), samples.square().sum(dim=1)
+    for name, norms in (("x", x_norms), ("samples", sample_norms)):
+        if not torch.isfinite(norms).all():
+            raise _overflow_error(name)
     scales = [-0.5 / width**2 for width in widths.tolist()]
     result = x.new_full((len(scales), x.shape[0]), -math.inf)
     for row in range(0, x.shape[0], TILE_ROWS):

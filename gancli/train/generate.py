@@ -35,6 +35,11 @@ class TrainedGenerator:
     run: RunFolder
     step: int
 
+    @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return next(self.G.parameters()).device
+
 
 def load_generator(
     run: RunFolder, device: torch.device, *, which: str = "best", backend: str = "auto"

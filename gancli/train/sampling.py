@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
+from gancli.data.dataset import Dataset
 from gancli.data.registry import load
 from gancli.data.samples import SamplesFile, read_samples, write_samples
 from gancli.errors import UsageError
 from gancli.evaluate.neighbours import nearest_neighbours
+from gancli.evaluate.parzen import ParzenScore
+from gancli.evaluate.scoring import prepared_folds, require_shape
+from gancli.evaluate.streaming import ConvergenceRow, ParzenStream, stream_score
 from gancli.figures.grid import save_sample_grid_with_neighbours
 from gancli.figures.interpolation import save_animation, save_interpolation
 from gancli.nets.noise import draw_noise
@@ -19,6 +24,7 @@ from gancli.train.generate import (
     draw_samples,
     interpolate,
     load_generator,
+    sample_chunks,
     samples_file,
     sampling_rng,
 )
@@ -38,8 +44,7 @@ def open_generator(run: RunFolder, device: str, *, which: str = "best", backend:
 
 def draw(trained: TrainedGenerator, num: int, seed: int) -> Tensor:
     """Draw the first `num` samples of a seed; sample i depends on the seed and i alone."""
-    G = trained.G
-    return draw_samples(G, trained.config.noise, num, sampling_rng(seed, next(G.parameters()).device))
+    return draw_samples(trained.G, trained.config.noise, num, sampling_rng(seed, trained.device))
 
 
 def samples_of_run(run: RunFolder, num: int, seed: int | None, device: str, backend: str = "auto") -> SamplesFile:
@@ -52,6 +57,45 @@ def samples_of_run(run: RunFolder, num: int, seed: int | None, device: str, back
     trained = open_generator(run, device, backend=backend)
     seed = own_seed if seed is None else seed
     return samples_file(trained, draw(trained, num, seed), seed)
+
+
+def stream_of_run(
+    trained: TrainedGenerator,
+    dataset: Dataset,
+    num: int,
+    seed: int,
+    *,
+    sigmas: Sequence[float],
+    num_validation: int | None = None,
+    fold: int | None = None,
+    backend: str = "auto",
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[tuple[ParzenScore, ...], list[ConvergenceRow]]:
+    """Draw samples chunk by chunk and fold them into a Parzen score; memory does not grow with their number.
+
+    Args:
+        trained: the generator; samples are drawn and scored on its device.
+        dataset: what they are scored against.
+        num: how many samples.
+        seed: of z; the first samples are those that any smaller number would give.
+        sigmas: kernel widths to choose among.
+        num_validation: examples that choose σ; None for the protocol's.
+        fold: TFD's fold; None for all.
+        backend: "auto", "torch" or "native".
+        progress: called with the number of samples scored so far.
+
+    Returns:
+        The final scores, one per fold, and the convergence table.
+    """
+    require_shape(trained.G.shape, dataset)
+    device = trained.device
+    folds = list(
+        prepared_folds(dataset, trained.preprocessing, num_validation=num_validation, fold=fold, device=device)
+    )
+    stream = ParzenStream(folds, sigmas, backend=backend)
+    chunks = sample_chunks(trained.G, trained.config.noise, num, sampling_rng(seed, device))
+    rows = stream_score(stream, chunks, num, progress=progress)
+    return stream.scores(), rows
 
 
 def check_out(out: Path) -> None:
@@ -99,8 +143,8 @@ def save_walk(trained: TrainedGenerator, out: Path, *, rows: int, steps: int, se
     if out.suffix not in (".png", ".gif"):
         raise UsageError(f"--out must end in .png or .gif for --interpolate, got {out.name!r}.")
     G = trained.G
-    device = next(G.parameters()).device
-    points = draw_noise(trained.config.noise, rows if closed else 2 * rows, G.noise_dim, sampling_rng(seed, device))
+    rng = sampling_rng(seed, trained.device)
+    points = draw_noise(trained.config.noise, rows if closed else 2 * rows, G.noise_dim, rng)
 
     def pixels(number: int) -> Tensor:
         x = interpolate(G, points, number, closed=closed)
