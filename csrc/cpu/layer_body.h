@@ -145,7 +145,7 @@ float sum(int64_t count, const float* row) {
   }
   for (; k < count; k += WIDTH)
     sums[0] = add(sums[0], load_first(row + k, count - k < WIDTH ? int(count - k) : WIDTH));
-  return sum_of_lanes<float>(add(sums[0], sums[1]));
+  return float(sum_of_lanes(add(sums[0], sums[1])));
 }
 
 void momentum(int64_t count, float factor, float lr, const float* gradient, float* velocity,

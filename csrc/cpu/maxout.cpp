@@ -133,21 +133,26 @@ std::int64_t count_nonzeros(const float* values, std::int64_t count) {
   return nonzeros;
 }
 
+// The lists are built without a branch on whether an entry is zero, which nobody could predict: every entry is written,
+// and only a non-zero one moves the place of the next. So a list needs room for one entry more than it has.
+
 // Rows of S: the batch. Columns: all pieces of all units, of which row b has at most one per unit.
 void list_by_row(LayerShape shape, const float* v_y, const std::uint8_t* index, std::int64_t panel_stride,
                  SparseRows& out, int threads) {
+  const std::int64_t blocks = out.blocks(), units_per_block = out.block / shape.pieces;
   parallel_for(threads, shape.batch, [&](Workspace&, std::int64_t b) {
-    std::int64_t* begin = out.begin + b * (out.blocks + 1);
-    std::int64_t at = b * shape.units, block = 0;
-    begin[0] = at;
-    for (std::int64_t u = 0; u < shape.units; ++u) {
-      const float value = v_y[b * shape.units + u];
-      if (value == 0) continue;
-      const std::int64_t column = u * shape.pieces + (index == nullptr ? 0 : index[b * shape.units + u]);
-      while (column >= (block + 1) * PANEL_ROWS) begin[++block] = at;
-      out.entries[at++] = {std::int32_t((column - block * PANEL_ROWS) * panel_stride), value};
+    std::int64_t at = b * (shape.units + 1);
+    for (std::int64_t k = 0; k < blocks; ++k) {
+      const std::int64_t first = k * units_per_block, end = std::min(first + units_per_block, shape.units);
+      out.begin[b * blocks + k] = at;
+      for (std::int64_t u = first; u < end; ++u) {
+        const std::int64_t i = b * shape.units + u;
+        const std::int64_t row = (u - first) * shape.pieces + (index == nullptr ? 0 : index[i]);
+        out.entries[at] = {std::int32_t(row * panel_stride), v_y[i]};
+        at += v_y[i] != 0;
+      }
+      out.end[b * blocks + k] = at;
     }
-    while (block < out.blocks) begin[++block] = at;
   });
 }
 
@@ -156,54 +161,52 @@ void list_by_piece(LayerShape shape, const float* v_y, const std::uint8_t* index
                    SparseRows& out, float* v_bias, int threads) {
   // A few units at a time, so that what is read along the batch fills cache lines.
   constexpr std::int64_t GROUP = 16;
+  const std::int64_t blocks = out.blocks();
   parallel_for(threads, ceil_div(shape.units, GROUP), [&](Workspace& workspace, std::int64_t item) {
-    const std::int64_t u0 = item * GROUP, units = std::min(GROUP, shape.units - u0);
-    const std::int64_t lists = units * shape.pieces * out.blocks;
-    workspace.reset(Workspace::bytes_for<std::int64_t>(lists) +
-                    Workspace::bytes_for<float>(units * shape.pieces));
-    std::int64_t* const next = workspace.take<std::int64_t>(lists);  // [units][pieces][blocks]
-    float* const sums = workspace.take<float>(units * shape.pieces);
-    const auto row_of = [&](std::int64_t b, std::int64_t i) {  // within the group
-      return i * shape.pieces + (index == nullptr ? 0 : index[b * shape.units + u0 + i]);
-    };
-    // Count, place the lists one behind the other from u0·batch on, fill.
-    std::fill_n(next, lists, 0);
-    std::fill_n(sums, units * shape.pieces, 0.0f);
-    for (std::int64_t b = 0; b < shape.batch; ++b) {
-      for (std::int64_t i = 0; i < units; ++i)
-        next[row_of(b, i) * out.blocks + b / PANEL_ROWS] += v_y[b * shape.units + u0 + i] != 0;
-    }
-    std::int64_t at = u0 * shape.batch;
-    for (std::int64_t row = 0; row < units * shape.pieces; ++row) {
-      std::int64_t* begin = out.begin + (u0 * shape.pieces + row) * (out.blocks + 1);
-      for (std::int64_t k = 0; k < out.blocks; ++k) {
-        begin[k] = at;
-        at += next[row * out.blocks + k];
-        next[row * out.blocks + k] = begin[k];
+    const std::int64_t u0 = item * GROUP, units = std::min(GROUP, shape.units - u0), rows = units * shape.pieces;
+    workspace.reset(Workspace::bytes_for<std::int64_t>(rows) + Workspace::bytes_for<float>(rows));
+    std::int64_t* const next = workspace.take<std::int64_t>(rows);  // [units][pieces]
+    float* const sums = workspace.take<float>(rows);                // [units][pieces]
+    std::fill_n(sums, rows, 0.0f);
+    std::int64_t at = u0 * shape.batch + u0 * shape.pieces * blocks;
+    for (std::int64_t k = 0; k < blocks; ++k) {
+      const std::int64_t first = k * out.block, end = std::min(first + out.block, shape.batch);
+      // fn(row within the group, row of the panel, value) for all of this block.
+      const auto each = [&](const auto& fn) {
+        for (std::int64_t b = first; b < end; ++b) {
+          const float* value = v_y + b * shape.units + u0;
+          const std::uint8_t* piece = index == nullptr ? nullptr : index + b * shape.units + u0;
+          for (std::int64_t i = 0; i < units; ++i)
+            fn(i * shape.pieces + (piece == nullptr ? 0 : piece[i]), b - first, value[i]);
+        }
+      };
+      // Count, place the lists one behind the other, fill.
+      std::fill_n(next, rows, 0);
+      each([&](std::int64_t row, std::int64_t, float value) { next[row] += value != 0; });
+      for (std::int64_t row = 0; row < rows; ++row) {
+        const std::int64_t list = (u0 * shape.pieces + row) * blocks + k, count = next[row];
+        out.begin[list] = next[row] = at;
+        out.end[list] = at + count;
+        at += count + 1;
       }
-      begin[out.blocks] = at;
-    }
-    for (std::int64_t b = 0; b < shape.batch; ++b) {
-      const std::int64_t k = b / PANEL_ROWS;
-      const std::int32_t row_in_panel = std::int32_t((b - k * PANEL_ROWS) * panel_stride);
-      for (std::int64_t i = 0; i < units; ++i) {
-        const float value = v_y[b * shape.units + u0 + i];
-        if (value == 0) continue;
-        const std::int64_t row = row_of(b, i);
-        out.entries[next[row * out.blocks + k]++] = {row_in_panel, value};
+      each([&](std::int64_t row, std::int64_t b, float value) {
+        out.entries[next[row]] = {std::int32_t(b * panel_stride), value};
+        next[row] += value != 0;
         sums[row] += value;
-      }
+      });
     }
-    if (v_bias != nullptr) std::copy_n(sums, units * shape.pieces, v_bias + u0 * shape.pieces);
+    if (v_bias != nullptr) std::copy_n(sums, rows, v_bias + u0 * shape.pieces);
   });
 }
 
-SparseRows take_rows(Workspace& workspace, LayerShape shape, std::int64_t rows, std::int64_t columns) {
-  SparseRows out{rows, columns, panel_blocks(columns), nullptr, nullptr};
-  workspace.reset(Workspace::bytes_for<std::int64_t>(rows * (out.blocks + 1)) +
-                  Workspace::bytes_for<Entry>(shape.batch * shape.units));
-  out.begin = workspace.take<std::int64_t>(rows * (out.blocks + 1));
-  out.entries = workspace.take<Entry>(shape.batch * shape.units);
+SparseRows take_lists(Workspace& workspace, std::int64_t rows, std::int64_t columns, std::int64_t block,
+                      std::int64_t entries) {
+  SparseRows out{rows, columns, block, nullptr, nullptr, nullptr};
+  const std::int64_t lists = rows * out.blocks();
+  workspace.reset(2 * Workspace::bytes_for<std::int64_t>(lists) + Workspace::bytes_for<Entry>(entries + lists));
+  out.begin = workspace.take<std::int64_t>(lists);
+  out.end = workspace.take<std::int64_t>(lists);
+  out.entries = workspace.take<Entry>(entries + lists);
   return out;
 }
 
@@ -249,12 +252,14 @@ void maxout_backward(const Kernels& kernels, LayerShape shape, const float* v_y,
   const std::int64_t panel_stride = std::int64_t(kernels.layers->gather_vectors) * kernels.width;
   Workspace& shared = shared_workspace();
   if (v_x != nullptr) {
-    SparseRows sparse = take_rows(shared, shape, shape.batch, rows);
+    // Blocks of whole units: which block an entry falls into then does not depend on its piece.
+    const std::int64_t block = std::max<std::int64_t>(PANEL_ROWS / shape.pieces, 1) * shape.pieces;
+    SparseRows sparse = take_lists(shared, shape.batch, rows, block, outputs);
     list_by_row(shape, v_y, index, panel_stride, sparse, threads);
     sparse_product(kernels, sparse, weight, shape.in, v_x, threads);
   }
   if (v_weight != nullptr || v_bias != nullptr) {
-    SparseRows sparse = take_rows(shared, shape, rows, shape.batch);
+    SparseRows sparse = take_lists(shared, rows, shape.batch, PANEL_ROWS, outputs);
     list_by_piece(shape, v_y, index, panel_stride, sparse, v_bias, threads);
     if (v_weight != nullptr) sparse_product(kernels, sparse, x, shape.in, v_weight, threads);
   }

@@ -29,17 +29,24 @@ void sparse_product(const Kernels& kernels, const SparseRows& sparse, const floa
     const std::int64_t c = part(vectors, column_blocks, block) * kernels.width;
     const int num_columns = int(
         std::min(part(vectors, column_blocks, block + 1) * kernels.width, columns) - c);
-    workspace.reset(Workspace::bytes_for<float>(PANEL_ROWS * stride));
-    float* panel = workspace.take<float>(PANEL_ROWS * stride);  // [PANEL_ROWS][stride]
-    const std::int64_t end = part(sparse.rows, ranges, range + 1);
-    for (std::int64_t k = 0; k < sparse.blocks; ++k) {
-      const int num_rows = int(std::min(PANEL_ROWS, sparse.columns - k * PANEL_ROWS));
-      layers.copy_block(num_rows, num_columns, dense + k * PANEL_ROWS * columns + c, columns, panel, stride);
+    workspace.reset(Workspace::bytes_for<float>(sparse.block * stride));
+    float* panel = workspace.take<float>(sparse.block * stride);  // [block][stride]
+    const std::int64_t blocks = sparse.blocks(), end = part(sparse.rows, ranges, range + 1);
+    for (std::int64_t k = 0; k < blocks; ++k) {
+      const float* rows = dense + k * sparse.block * columns + c;
+      const int num_rows = int(std::min(sparse.block, sparse.columns - k * sparse.block));
+      layers.copy_block(num_rows, num_columns, rows, columns, panel, stride);
+      // While this panel is worked on, the next one comes into the second-level cache, a row at a time.
+      const float* ahead = rows + sparse.block * columns;
+      std::int64_t rows_ahead = std::min(sparse.block, sparse.columns - (k + 1) * sparse.block);
       for (std::int64_t i = part(sparse.rows, ranges, range); i < end; ++i) {
-        const std::int64_t* begin = sparse.begin + i * (sparse.blocks + 1) + k;
-        if (k > 0 && begin[0] == begin[1]) continue;
-        layers.gather(begin[1] - begin[0], sparse.entries + begin[0], panel, num_columns,
-                      out + i * columns + c, k == 0);
+        if (rows_ahead-- > 0) {
+          for (int line = 0; line < num_columns; line += 16) __builtin_prefetch(ahead + line, 0, 2);
+          ahead += columns;
+        }
+        const std::int64_t at = sparse.begin[i * blocks + k], count = sparse.end[i * blocks + k] - at;
+        if (k > 0 && count == 0) continue;
+        layers.gather(count, sparse.entries + at, panel, num_columns, out + i * columns + c, k == 0);
       }
     }
   });

@@ -9,19 +9,20 @@
 
 namespace gancli {
 
-// The non-zeros of S, row by row and, within a row, in the order of the columns, cut into blocks of PANEL_ROWS columns.
-// Entry.at counts from the beginning of its block, in rows of a gather panel.
-struct SparseRows {
-  std::int64_t rows, columns, blocks;
-  std::int64_t* begin;  // [rows][blocks + 1] into entries
-  Entry* entries;
-};
-
-// Rows of P that a gather panel holds; with its up to 6 vectors per row it fills three quarters of a first-level cache
-// of 48 KiB (32 KiB for vectors of 8).
+// Rows of P that a gather panel holds, about: 6 vectors per row then fill three quarters of a first-level cache of
+// 48 KiB, or 32 KiB with vectors of 8. Measured with AVX-512: 50 or 64 rows, 4 or 8 vectors are all slower.
 constexpr std::int64_t PANEL_ROWS = 100;
 
-inline std::int64_t panel_blocks(std::int64_t columns) { return (columns + PANEL_ROWS - 1) / PANEL_ROWS; }
+// The non-zeros of S, row by row, cut into blocks of `block` columns and within a block in the order of the columns.
+// Entry.at counts from the beginning of its block, in floats of a gather panel.
+struct SparseRows {
+  std::int64_t rows, columns, block;
+  std::int64_t* begin;  // [rows][blocks()] into entries
+  std::int64_t* end;    // [rows][blocks()]
+  Entry* entries;
+
+  std::int64_t blocks() const { return (columns + block - 1) / block; }
+};
 
 // out[i][c] = Σ_k S[i][k] · dense[k][c]
 //   dense [S.columns][columns], out [S.rows][columns], contiguous
