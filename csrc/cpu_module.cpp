@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/elementwise.h"
 #include "cpu/isa.h"
 #include "cpu/maxout.h"
 #include "cpu/measure.h"
@@ -78,6 +79,25 @@ void maxout_backward(std::uintptr_t v_y, std::uintptr_t index, std::uintptr_t x,
                           pointer<float>(v_bias), threads);
 }
 
+void dropout(std::uintptr_t x, std::uintptr_t y, std::int64_t count, std::uint64_t seed, double keep, int threads,
+             const std::string& isa) {
+  const gancli::Kernels& kernels = kernels_named(isa);
+  py::gil_scoped_release release;
+  gancli::dropout(kernels, count, seed, keep, pointer<const float>(x), pointer<float>(y), threads);
+}
+
+void momentum_update(const std::vector<std::uintptr_t>& parameters, const std::vector<std::uintptr_t>& velocities,
+                     const std::vector<std::uintptr_t>& gradients, const std::vector<std::int64_t>& counts,
+                     double momentum, double lr, int threads, const std::string& isa) {
+  const gancli::Kernels& kernels = kernels_named(isa);
+  std::vector<gancli::Updated> tensors;
+  for (std::size_t i = 0; i < counts.size(); ++i)
+    tensors.push_back({pointer<float>(parameters.at(i)), pointer<float>(velocities.at(i)),
+                       pointer<const float>(gradients.at(i)), counts[i]});
+  py::gil_scoped_release release;
+  gancli::momentum_update(kernels, tensors.data(), std::int64_t(tensors.size()), float(momentum), float(lr), threads);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, module) {
@@ -107,6 +127,12 @@ PYBIND11_MODULE(_cpu, module) {
              py::arg("weight"), py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"),
              py::arg("v_x"), py::arg("v_weight"), py::arg("v_bias"), py::arg("threads"), py::arg("isa") = "",
              "Write the gradients whose address is not 0 (cpu/maxout.h).");
+
+  module.def("dropout", &dropout, py::arg("x"), py::arg("y"), py::arg("count"), py::arg("seed"), py::arg("keep"),
+             py::arg("threads"), py::arg("isa") = "", "Write x/keep or 0 to y (cpu/elementwise.h).");
+  module.def("momentum_update", &momentum_update, py::arg("parameters"), py::arg("velocities"),
+             py::arg("gradients"), py::arg("counts"), py::arg("momentum"), py::arg("lr"), py::arg("threads"),
+             py::arg("isa") = "", "Update velocities and parameters in place (cpu/elementwise.h).");
 
   module.def(
       "fma_peak",

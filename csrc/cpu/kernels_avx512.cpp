@@ -93,7 +93,7 @@ GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int
 #include "layer_body.h"
 
 constexpr LayerKernels layer_kernels = {
-    GATHER_VECTORS, copy_block, transpose_block, best_piece, gather, sum, momentum};
+    GATHER_VECTORS, copy_block, transpose_block, best_piece, gather, sum, momentum, dropout};
 
 }  // namespace
 

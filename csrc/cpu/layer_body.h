@@ -164,3 +164,50 @@ void momentum(int64_t count, float factor, float lr, const float* gradient, floa
     store_first(parameter + i, add(load_first(parameter + i, left), v), left);
   }
 }
+
+// ---- dropout --------------------------------------------------------------------------------------------
+
+// Philox4x32 with 10 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), a bijection of a
+// 128-bit counter under a 64-bit key. DROPOUT_LANES counters side by side, so that the compiler can use vectors.
+constexpr int DROPOUT_LANES = DROPOUT_BLOCK / 4;
+
+GANCLI_INLINE void philox(uint64_t key, uint64_t counter, uint32_t* out) {
+  uint32_t a[DROPOUT_LANES], b[DROPOUT_LANES], c[DROPOUT_LANES], d[DROPOUT_LANES];
+  for (int l = 0; l < DROPOUT_LANES; ++l) {
+    a[l] = uint32_t(counter + l);
+    b[l] = uint32_t((counter + l) >> 32);
+    c[l] = d[l] = 0;
+  }
+  uint32_t k0 = uint32_t(key), k1 = uint32_t(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    for (int l = 0; l < DROPOUT_LANES; ++l) {
+      const uint64_t p = uint64_t(a[l]) * 0xD2511F53u, q = uint64_t(c[l]) * 0xCD9E8D57u;
+      a[l] = uint32_t(q >> 32) ^ b[l] ^ k0;
+      b[l] = uint32_t(q);
+      c[l] = uint32_t(p >> 32) ^ d[l] ^ k1;
+      d[l] = uint32_t(p);
+    }
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  for (int l = 0; l < DROPOUT_LANES; ++l) {
+    out[l] = a[l];
+    out[DROPOUT_LANES + l] = b[l];
+    out[2 * DROPOUT_LANES + l] = c[l];
+    out[3 * DROPOUT_LANES + l] = d[l];
+  }
+}
+
+void dropout(int64_t first_block, int64_t count, uint64_t key, uint64_t threshold, float scale, const float* x,
+             float* y) {
+  alignas(ALIGNMENT) uint32_t random[DROPOUT_BLOCK];
+  for (int64_t begin = 0; begin < count; begin += DROPOUT_BLOCK) {
+    philox(key, uint64_t(first_block + begin / DROPOUT_BLOCK) * DROPOUT_LANES, random);
+    const int64_t left = count - begin < DROPOUT_BLOCK ? count - begin : DROPOUT_BLOCK;
+    if (left == DROPOUT_BLOCK) {
+      for (int i = 0; i < DROPOUT_BLOCK; ++i) y[begin + i] = random[i] < threshold ? x[begin + i] * scale : 0.0f;
+    } else {
+      for (int i = 0; i < left; ++i) y[begin + i] = random[i] < threshold ? x[begin + i] * scale : 0.0f;
+    }
+  }
+}

@@ -12,6 +12,10 @@ struct Entry {
   float value;
 };
 
+// Random numbers come in blocks: number i of a stream is word i / (DROPOUT_BLOCK/4) % 4 of counter
+// i / DROPOUT_BLOCK · (DROPOUT_BLOCK/4) + i % (DROPOUT_BLOCK/4), the same for every instruction set.
+constexpr int DROPOUT_BLOCK = 64;
+
 struct LayerKernels {
   // Vectors in a row of the dense panel that `gather` reads. All accumulators of a row stay in registers, twice
   // over, and the panel stays in the first-level cache (sparse_product.cpp says how many rows that allows).
@@ -46,6 +50,10 @@ struct LayerKernels {
   // Pylearn2's momentum: velocity = momentum·velocity − lr·gradient, then parameter += velocity.
   void (*momentum)(int64_t count, float momentum, float lr, const float* gradient, float* velocity,
                    float* parameter);
+
+  // y[i] = x[i]·scale where random number first_block·DROPOUT_BLOCK + i of the stream `key` is below threshold, else 0.
+  void (*dropout)(int64_t first_block, int64_t count, uint64_t key, uint64_t threshold, float scale,
+                  const float* x, float* y);
 };
 
 }  // namespace gancli

@@ -65,7 +65,7 @@ class Discriminator(nn.Module):
             if layer.kind != "conv-maxout" and len(current) > 1:
                 self.layers.append(nn.Flatten())
                 current = (math.prod(current),)
-            self.layers.append(layers.Dropout(keep_hidden if number else keep_input))
+            self.layers.append(layers.Dropout(keep_hidden if number else keep_input, backend))
             # The last layer's sigmoid belongs to the losses, which need its logit to be exact where D is sure.
             logit = number == len(self.text) - 1
             module, current = _build(

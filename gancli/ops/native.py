@@ -87,7 +87,7 @@ def choose(backend: str, *, operation: str, device_type: str, supported: bool, w
     return None
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def chosen(backend: str, operation: str, device_type: str, supported: bool, why_not: str) -> bool:
     """Say whether `choose` chooses the native module; torch.compile asks once and takes the answer as given."""
     return (
