@@ -108,6 +108,12 @@ PYBIND11_MODULE(_cpu, module) {
 #else
   module.attr("openmp") = false;
 #endif
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  module.attr("intel") = bool(__builtin_cpu_is("intel"));
+#else
+  module.attr("intel") = false;
+#endif
   module.def("instruction_sets", &instruction_sets,
              "Names of the instruction sets that this build has and this CPU runs, widest first.");
 

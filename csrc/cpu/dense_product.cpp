@@ -72,11 +72,15 @@ void dense_input_gradient(const Kernels& kernels, std::int64_t batch, std::int64
       for (int s = 0; s < slabs.count; ++s) {
         const std::int64_t first = slab_begin(slabs, s);
         if (p0 == 0) pack_lane_slab(kernels, slabs, s, first, weight + c, in, false, num_lanes, lanes);
+        // While this slab is worked on, the next one, or the first of the next panel, comes into the second-level
+        // cache: panel p asks for cache line p of its rows.
+        const float* ahead = s + 1 < slabs.count ? weight + slab_begin(slabs, s + 1) * in + c : weight + c + num_lanes;
         for (std::int64_t p = p0; p < p1; ++p) {
-          const float* slab = rows + p * panel_floats + s * kernels.rows * SLAB_STRIDE;
-          kernels.multiply(int(part(batch, panels, p + 1) - part(batch, panels, p)), num_lanes,
-                           slab_depth(slabs, s), slab, lanes + first * kernels.lanes, tiles + (p - p0) * tile,
-                           s == 0, reinterpret_cast<const char*>(slab), 0);
+          const bool asks = p0 == 0 && p * 16 < num_lanes && c + num_lanes < in;
+          kernels.multiply(int(part(batch, panels, p + 1) - part(batch, panels, p)), num_lanes, slab_depth(slabs, s),
+                           rows + p * panel_floats + s * kernels.rows * SLAB_STRIDE, lanes + first * kernels.lanes,
+                           tiles + (p - p0) * tile, s == 0, reinterpret_cast<const char*>(asks ? ahead + p * 16 : rows),
+                           asks ? in * std::int64_t(sizeof(float)) : 0);
         }
       }
       for (std::int64_t p = p0; p < p1; ++p) {

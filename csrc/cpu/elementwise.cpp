@@ -18,11 +18,12 @@ static_assert(CHUNK % DROPOUT_BLOCK == 0, "items begin at whole blocks of random
 
 void dropout(const Kernels& kernels, std::int64_t count, std::uint64_t seed, double keep, const float* x, float* y,
              int threads) {
-  const auto threshold = std::uint64_t(std::llround(keep * 4294967296.0));  // of 2^32 numbers
+  // keep·2^32 of the 2^32 numbers, the last of them.
+  const auto last = std::uint32_t(std::max(std::llround(keep * 4294967296.0), 1LL) - 1);
   const float scale = float(1.0 / keep);
   parallel_for(threads, ceil_div(count, CHUNK), [&](Workspace&, std::int64_t item) {
     const std::int64_t begin = item * CHUNK;
-    kernels.layers->dropout(begin / DROPOUT_BLOCK, std::min(CHUNK, count - begin), seed, threshold, scale, x + begin,
+    kernels.layers->dropout(begin / DROPOUT_BLOCK, std::min(CHUNK, count - begin), seed, last, scale, x + begin,
                             y + begin);
   });
 }

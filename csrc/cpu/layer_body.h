@@ -167,47 +167,53 @@ void momentum(int64_t count, float factor, float lr, const float* gradient, floa
 
 // ---- dropout --------------------------------------------------------------------------------------------
 
-// Philox4x32 with 10 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), a bijection of a
-// 128-bit counter under a 64-bit key. DROPOUT_LANES counters side by side, so that the compiler can use vectors.
-constexpr int DROPOUT_LANES = DROPOUT_BLOCK / 4;
+// Threefry4x32 with 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), a bijection of a
+// 128-bit counter under a 64-bit key in additions, rotations and exclusive ors alone. COUNTERS of them side by side in
+// the compiler's own vectors, which it cuts to the width of the instruction set.
+constexpr int COUNTERS = DROPOUT_BLOCK / 4;
+typedef uint32_t Words __attribute__((vector_size(4 * COUNTERS)));
 
-GANCLI_INLINE void philox(uint64_t key, uint64_t counter, uint32_t* out) {
-  uint32_t a[DROPOUT_LANES], b[DROPOUT_LANES], c[DROPOUT_LANES], d[DROPOUT_LANES];
-  for (int l = 0; l < DROPOUT_LANES; ++l) {
-    a[l] = uint32_t(counter + l);
-    b[l] = uint32_t((counter + l) >> 32);
-    c[l] = d[l] = 0;
+GANCLI_INLINE void mix(Words& a, Words& b, int bits) {
+  a += b;
+  b = (b << bits | b >> (32 - bits)) ^ a;
+}
+
+// v[w][l]: word w of counter `counter` + l
+GANCLI_INLINE void threefry(uint64_t seed, uint64_t counter, Words* v) {
+  constexpr int ROTATIONS[8][2] = {{10, 26}, {11, 21}, {13, 27}, {23, 5}, {6, 20}, {17, 11}, {25, 10}, {18, 20}};
+  const uint32_t low = uint32_t(seed), high = uint32_t(seed >> 32);
+  const uint32_t key[5] = {low, high, 0, 0, 0x1BD11BDAu ^ low ^ high};
+  for (int l = 0; l < COUNTERS; ++l) {
+    v[0][l] = uint32_t(counter + l) + key[0];
+    v[1][l] = uint32_t((counter + l) >> 32) + key[1];
   }
-  uint32_t k0 = uint32_t(key), k1 = uint32_t(key >> 32);
-  for (int round = 0; round < 10; ++round) {
-    for (int l = 0; l < DROPOUT_LANES; ++l) {
-      const uint64_t p = uint64_t(a[l]) * 0xD2511F53u, q = uint64_t(c[l]) * 0xCD9E8D57u;
-      a[l] = uint32_t(q >> 32) ^ b[l] ^ k0;
-      b[l] = uint32_t(q);
-      c[l] = uint32_t(p >> 32) ^ d[l] ^ k1;
-      d[l] = uint32_t(p);
+  v[2] = v[3] = Words{};
+#pragma GCC unroll 20
+  for (int round = 0; round < 20; ++round) {
+    const int* bits = ROTATIONS[round % 8];
+    mix(v[0], v[round % 2 == 0 ? 1 : 3], bits[0]);
+    mix(v[2], v[round % 2 == 0 ? 3 : 1], bits[1]);
+    if (round % 4 == 3) {
+      const int s = round / 4 + 1;
+#pragma GCC unroll 4
+      for (int w = 0; w < 4; ++w) v[w] += key[(s + w) % 5];
+      v[3] += uint32_t(s);
     }
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  for (int l = 0; l < DROPOUT_LANES; ++l) {
-    out[l] = a[l];
-    out[DROPOUT_LANES + l] = b[l];
-    out[2 * DROPOUT_LANES + l] = c[l];
-    out[3 * DROPOUT_LANES + l] = d[l];
   }
 }
 
-void dropout(int64_t first_block, int64_t count, uint64_t key, uint64_t threshold, float scale, const float* x,
+void dropout(int64_t first_block, int64_t count, uint64_t seed, uint32_t last, float scale, const float* x,
              float* y) {
   alignas(ALIGNMENT) uint32_t random[DROPOUT_BLOCK];
   for (int64_t begin = 0; begin < count; begin += DROPOUT_BLOCK) {
-    philox(key, uint64_t(first_block + begin / DROPOUT_BLOCK) * DROPOUT_LANES, random);
+    Words words[4];
+    threefry(seed, uint64_t(first_block + begin / DROPOUT_BLOCK) * COUNTERS, words);
+    __builtin_memcpy(random, words, sizeof random);
     const int64_t left = count - begin < DROPOUT_BLOCK ? count - begin : DROPOUT_BLOCK;
     if (left == DROPOUT_BLOCK) {
-      for (int i = 0; i < DROPOUT_BLOCK; ++i) y[begin + i] = random[i] < threshold ? x[begin + i] * scale : 0.0f;
+      for (int i = 0; i < DROPOUT_BLOCK; ++i) y[begin + i] = random[i] <= last ? x[begin + i] * scale : 0.0f;
     } else {
-      for (int i = 0; i < left; ++i) y[begin + i] = random[i] < threshold ? x[begin + i] * scale : 0.0f;
+      for (int i = 0; i < left; ++i) y[begin + i] = random[i] <= last ? x[begin + i] * scale : 0.0f;
     }
   }
 }

@@ -51,8 +51,8 @@ struct LayerKernels {
   void (*momentum)(int64_t count, float momentum, float lr, const float* gradient, float* velocity,
                    float* parameter);
 
-  // y[i] = x[i]·scale where random number first_block·DROPOUT_BLOCK + i of the stream `key` is below threshold, else 0.
-  void (*dropout)(int64_t first_block, int64_t count, uint64_t key, uint64_t threshold, float scale,
+  // y[i] = x[i]·scale where random number first_block·DROPOUT_BLOCK + i of the stream `seed` is at most last, else 0.
+  void (*dropout)(int64_t first_block, int64_t count, uint64_t seed, uint32_t last, float scale,
                   const float* x, float* y);
 };
 

@@ -93,12 +93,19 @@ void ForwardBlock::run_item(Workspace& workspace, std::int64_t item) const {
       const int pieces = int(std::min<std::int64_t>(plan.pieces_per_panel, shape.pieces - j));
       pack_row_panel(kernels, slabs, weight + (u * shape.pieces + j) * shape.in, shape.in, false, units * pieces,
                      rows);
+      // While this panel is worked on, the next weights come into the second-level cache, spread over the work.
+      const float* const next = weight + (u * shape.pieces + j + units * pieces) * shape.in;
+      const float* const end_of_weight = weight + shape.units * shape.pieces * shape.in;
+      const std::int64_t bytes_ahead =
+          std::min<std::int64_t>(kernels.rows * shape.in, end_of_weight - next) * std::int64_t(sizeof(float));
+      const std::int64_t step = ceil_div(bytes_ahead, slabs.total() * panels);
+      const char* ahead = reinterpret_cast<const char*>(next);
       for (int s = 0; s < slabs.count; ++s) {
-        const float* slab = rows + s * kernels.rows * SLAB_STRIDE;
-        for (std::int64_t p = 0; p < panels; ++p)
-          kernels.multiply(units * pieces, num_lanes(p), slab_depth(slabs, s), slab,
+        const int depth = slab_depth(slabs, s);
+        for (std::int64_t p = 0; p < panels; ++p, ahead += depth * step)
+          kernels.multiply(units * pieces, num_lanes(p), depth, rows + s * kernels.rows * SLAB_STRIDE,
                            lanes + (p * slabs.total() + slab_begin(slabs, s)) * kernels.lanes, tiles + p * tile,
-                           s == 0, reinterpret_cast<const char*>(slab), 0);
+                           s == 0, ahead, step);
       }
       for (std::int64_t p = 0; p < panels; ++p) {
         const std::int64_t at = (u - begin) * row_length() + p * kernels.lanes;

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gancli.nets import initialise
-from gancli.ops import dropout, maxout
+from gancli.ops import dense, dropout, maxout
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -39,15 +39,15 @@ class WeightedLayer(nn.Module):
 class Dense(WeightedLayer):
     """A fully connected layer, y = f(x·Wᵀ + b)."""
 
-    def __init__(self, inputs: int, units: int, activation: str) -> None:
+    def __init__(self, inputs: int, units: int, activation: str, backend: str = "auto") -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(units, inputs))
         self.bias = nn.Parameter(torch.zeros(units))
-        self.activation = activation
+        self.activation, self.backend = activation, backend
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs) to (batch, units)."""
-        return _ACTIVATIONS[self.activation](F.linear(x, self.weight, self.bias))
+        return dense(x, self.weight, self.bias, self.activation, backend=self.backend)
 
 
 class Maxout(WeightedLayer):

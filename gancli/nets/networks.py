@@ -148,7 +148,7 @@ def _build(
 
     size = tuple(out if part == spec.OUT else part for part in layer.size)
     if layer.kind == "dense":
-        return layers.Dense(math.prod(current), size[0], activation), size
+        return layers.Dense(math.prod(current), size[0], activation, backend), size
     if layer.kind == "maxout":
         return layers.Maxout(math.prod(current), size[0], size[1], backend), size[:1]
     if layer.kind == "reshape":

@@ -1,5 +1,7 @@
 """The hot operations, each with its plain-torch reference beside it."""
 
+from gancli.ops.dense import dense as dense
+from gancli.ops.dense import dense_reference as dense_reference
 from gancli.ops.dropout import dropout as dropout
 from gancli.ops.dropout import dropout_reference as dropout_reference
 from gancli.ops.gradients import gradients as gradients

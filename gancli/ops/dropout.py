@@ -13,6 +13,7 @@ from gancli.ops import checks, native
 
 # How the native kernel lays its random numbers out (csrc/cpu/layer_kernels.h).
 _BLOCK, _LANES = 64, 16
+_ROTATIONS = ((10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20))
 
 
 def dropout(x: Tensor, keep: float, rng: torch.Generator | None = None, *, backend: str = "auto") -> Tensor:
@@ -20,7 +21,7 @@ def dropout(x: Tensor, keep: float, rng: torch.Generator | None = None, *, backe
 
     y = x·mask/keep, mask ~ Bernoulli(keep)
 
-    The native kernel takes one seed from `rng` per call and counts from there (Philox), whatever the number of
+    The native kernel takes one seed from `rng` per call and counts from there (Threefry), whatever the number of
     threads; the torch path draws every value from `rng`. Both repeat when the state of `rng` is restored, but their
     masks differ.
 
@@ -55,24 +56,19 @@ def dropout(x: Tensor, keep: float, rng: torch.Generator | None = None, *, backe
 def dropout_reference(x: Tensor, keep: float, seed: int) -> Tensor:
     """Apply the native kernel's mask for `seed`, its random numbers written out in integer arithmetic."""
     i = torch.arange(x.numel(), dtype=torch.int64)
-    counter, word = i // _BLOCK * _LANES + i % _LANES, i // _LANES % 4
+    counter, word_of_i = i // _BLOCK * _LANES + i % _LANES, i // _LANES % 4
     low = 0xFFFFFFFF
-    zero = torch.zeros_like(counter)
-    a, b, c, d = counter & low, counter >> 32, zero, zero
-    k0, k1 = seed & low, seed >> 32 & low
-    for _ in range(10):  # Philox4x32-10, Salmon et al. 2011
-        p, q = _product(a, 0xD2511F53), _product(c, 0xCD9E8D57)
-        a, b, c, d = q[0] ^ b ^ k0, q[1], p[0] ^ d ^ k1, p[1]
-        k0, k1 = (k0 + 0x9E3779B9) & low, (k1 + 0xBB67AE85) & low
-    random = torch.stack([a, b, c, d]).gather(0, word[None])[0]
+    key = (seed & low, seed >> 32 & low, 0, 0, 0x1BD11BDA ^ (seed & low) ^ (seed >> 32 & low))
+    v = [(counter & low) + key[0], (counter >> 32) + key[1], torch.zeros_like(i), torch.zeros_like(i)]
+    for n in range(20):  # Threefry4x32-20, Salmon et al. 2011
+        for a, b, bits in zip((0, 2), (1, 3) if n % 2 == 0 else (3, 1), _ROTATIONS[n % 8], strict=True):
+            v[a] = v[a] + v[b] & low
+            v[b] = (v[b] << bits | v[b] >> 32 - bits) & low ^ v[a]
+        if n % 4 == 3:
+            s = n // 4 + 1
+            v = [value + key[(s + word) % 5] + (s if word == 3 else 0) & low for word, value in enumerate(v)]
+    random = torch.stack(v).gather(0, word_of_i[None])[0]
     return torch.where(random.view(x.shape) < round(keep * 2**32), x * (1 / keep), torch.zeros_like(x))
-
-
-def _product(a: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """Return the upper and the lower 32 bits of a·factor; in 64 signed bits it would overflow, in halves it does not."""
-    upper, lower = a * (factor >> 16), a * (factor & 0xFFFF)
-    total = ((upper & 0xFFFF) << 16) + lower
-    return (upper >> 16) + (total >> 32), total & 0xFFFFFFFF
 
 
 def _apply(x: Tensor, seed: int, keep: float) -> Tensor:

@@ -95,6 +95,13 @@ def chosen(backend: str, operation: str, device_type: str, supported: bool, why_
     )
 
 
+@functools.cache
+def torch_multiplies_fast() -> bool:
+    """Say whether torch's own matrix product runs near this CPU's arithmetic peak: MKL on an Intel CPU."""
+    module, _ = load("_cpu")
+    return module is None or (torch.backends.mkl.is_available() and bool(module.intel))
+
+
 def require(name: str, operation: str) -> ModuleType:
     """Return the native module, for an operator that was called without asking `choose` first.
 
