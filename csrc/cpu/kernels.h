@@ -65,6 +65,7 @@ constexpr int EXPONENT_RANGE = 64;
 struct LaneState {
   const float* limit;  // [lanes] no score is larger: that of a point with itself
   float* max;          // [lanes] largest score so far
+  float* nearest;      // [lanes] index in the chunk of the sample that has it
   float* sum;          // [num_widths][lanes] Σ exp((t − max)/σ²), in units of 2^(1−EXPONENT_RANGE)
   float* excess;       // [num_widths][lanes] what sum holds too much: compensated summation
 };
@@ -77,8 +78,7 @@ struct Kernels {
   int lanes;  // lanes of a tile
   int width;  // lanes of a vector
 
-  // Copy one row of d numbers, `stride` apart, into its place in a row panel, less the centre; pad with
-  // zeros.
+  // Copy one row of d numbers, `stride` apart, into its place in a row panel, less the centre; pad with zeros.
   //   row [d] strided;  centre [slabs.total()];  out: slab i at out + i·slab_distance, [SLAB_STRIDE] each
   // Returns Σ (row − centre)²; NaN or infinity there betrays the same in the row.
   double (*centre_row)(const Slabs& slabs, const float* row, int64_t stride, const float* centre, float* out,
@@ -89,21 +89,17 @@ struct Kernels {
   void (*transpose_rows)(const Slabs& slabs, const float* rows, float* panel, int first_lane);
 
   // tile[r][l] (+)= Σ_k row_slab[r][k] · lane_slab[k][l], for num_rows ≤ rows and num_lanes ≤ lanes.
-  //   depth: columns, a multiple of 4;  row_slab [rows][SLAB_STRIDE];  lane_slab [depth][lanes];  tile
-  //   [rows][lanes] fresh: the tile is set instead of added to prefetch, prefetch_step: per k, the cache line
-  //   at prefetch + k·prefetch_step is asked for
+  //   depth: columns, a multiple of 4;  row_slab [rows][SLAB_STRIDE];  lane_slab [depth][lanes];  tile [rows][lanes]
+  //   fresh: the tile is set instead of added to
+  //   prefetch, prefetch_step: per k, the cache line at prefetch + k·prefetch_step is asked for
   void (*multiply)(int num_rows, int num_lanes, int depth, const float* row_slab, const float* lane_slab,
                    float* tile, bool fresh, const char* prefetch, int64_t prefetch_step);
 
-  // self[l] = Σ_k panel[k][l]² + start[l], rounded as `multiply` and `score` round the score of a point with
-  // its copy.
-  //   panel [slabs.total()][lanes];  start, self [lanes]
-  void (*self_scores)(const Slabs& slabs, const float* panel, const float* start, float* self);
-
-  // Fold the scores t = tile[r][l] + start[r] into the running log-sum-exp of their lanes, for all σ at once;
-  // the tile is used up.
+  // Fold the scores t = tile[r][l] + start[r] into the running log-sum-exp of their lanes, for all σ at once; the
+  // tile is used up.
   //   tile [rows][lanes], num_rows × num_lanes of it valid;  start [num_rows];  widths [num_widths]
-  void (*score)(int num_rows, int num_lanes, float* tile, const float* start, const Width* widths,
+  //   first: the index of row 0 in its chunk
+  void (*score)(int first, int num_rows, int num_lanes, float* tile, const float* start, const Width* widths,
                 int num_widths, LaneState state);
 
   // Run `rounds` rounds of independent fused multiply-adds; returns the floating-point operations done.

@@ -46,6 +46,9 @@ GANCLI_INLINE V choose_greater(V a, V b, V x, V y) {
   const V take = _mm256_or_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ), _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
   return _mm256_blendv_ps(y, x, take);
 }
+GANCLI_INLINE V where_greater(V a, V b, V yes, V no) {
+  return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
 GANCLI_INLINE V shift_to_exponent(V v) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 23));
 }
@@ -83,8 +86,8 @@ constexpr LayerKernels layer_kernels = {
 
 }  // namespace
 
-const Kernels kernels_avx2 = {"avx2",   ROWS,        LANES, WIDTH,        centre_row, transpose_rows,
-                              multiply, self_scores, score, multiply_add, stream,
+const Kernels kernels_avx2 = {"avx2",         ROWS,     LANES, WIDTH,        centre_row,
+                              transpose_rows, multiply, score, multiply_add, stream,
     &layer_kernels};
 
 }  // namespace gancli

@@ -51,6 +51,9 @@ GANCLI_INLINE V choose_greater(V a, V b, V x, V y) {
   const __mmask16 greater = _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
   return _mm512_mask_blend_ps(__mmask16(greater | nan), y, x);
 }
+GANCLI_INLINE V where_greater(V a, V b, V yes, V no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
+}
 GANCLI_INLINE V shift_to_exponent(V v) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 23));
 }
@@ -97,8 +100,8 @@ constexpr LayerKernels layer_kernels = {
 
 }  // namespace
 
-const Kernels kernels_avx512 = {"avx512", ROWS,        LANES, WIDTH,        centre_row, transpose_rows,
-                                multiply, self_scores, score, multiply_add, stream,
+const Kernels kernels_avx512 = {"avx512",       ROWS,     LANES, WIDTH,        centre_row,
+                                transpose_rows, multiply, score, multiply_add, stream,
     &layer_kernels};
 
 }  // namespace gancli

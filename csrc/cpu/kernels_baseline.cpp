@@ -47,6 +47,7 @@ GANCLI_INLINE bool any_greater(V a, V b) {
   return (greater[0] | greater[1] | greater[2] | greater[3]) != 0;
 }
 GANCLI_INLINE V choose_greater(V a, V b, V x, V y) { return select((a > b) | (a != a), x, y); }
+GANCLI_INLINE V where_greater(V a, V b, V yes, V no) { return select(a > b, yes, no); }
 GANCLI_INLINE V shift_to_exponent(V v) {
   typedef std::uint32_t Unsigned __attribute__((vector_size(16)));
   return (V)((Unsigned)v << 23);
@@ -66,8 +67,8 @@ constexpr LayerKernels layer_kernels = {
 
 }  // namespace
 
-const Kernels kernels_baseline = {"baseline", ROWS,        LANES, WIDTH,        centre_row, transpose_rows,
-                                  multiply,   self_scores, score, multiply_add, stream,
+const Kernels kernels_baseline = {"baseline",     ROWS,     LANES, WIDTH,        centre_row,
+                                  transpose_rows, multiply, score, multiply_add, stream,
     &layer_kernels};
 
 }  // namespace gancli

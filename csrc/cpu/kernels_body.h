@@ -7,7 +7,7 @@
 //
 // A translation unit provides: V, WIDTH (floats per V), ROWS, VECTORS (vectors per tile row), and
 //   load, store, broadcast, zero, load_first (count ≤ WIDTH floats, zeros behind), add, sub, mul, fma, max,
-//   min, any_greater (is one lane of a greater than that of b), shift_to_exponent (bits << 23), transpose
+//   min, any_greater (is one lane of a greater than that of b), where_greater (a > b ? yes : no), shift_to_exponent (bits << 23), transpose
 //   (WIDTH×WIDTH), prefetch.
 
 constexpr int LANES = VECTORS * WIDTH;
@@ -23,6 +23,9 @@ GANCLI_INLINE double sum_of_lanes(V v) {
   for (int i = 0; i < WIDTH; ++i) sums[i % 4] += lanes[i];
   return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
+
+// Bytes that a row is read ahead of its use: about two and a half rows of 784, what memory takes to answer.
+constexpr int READ_AHEAD = 8192;
 
 double centre_row(const Slabs& slabs, const float* row, int64_t stride, const float* centre, float* out,
                   int64_t slab_distance) {
@@ -41,6 +44,7 @@ double centre_row(const Slabs& slabs, const float* row, int64_t stride, const fl
     V squares = zero();
     int k = 0;
     for (; k + WIDTH <= valid; k += WIDTH) {
+      prefetch(reinterpret_cast<const char*>(source + k) + READ_AHEAD);
       const V v = sub(load(source + k), load(centre + first + k));
       store(out + k, v);
       squares = fma(v, v, squares);
@@ -129,22 +133,6 @@ void multiply(int num_rows, int num_lanes, int depth, const float* row_slab, con
   multiply_rows<ROWS>(num_rows, num_lanes, depth, row_slab, lane_slab, tile, fresh, ahead, ahead_step);
 }
 
-void self_scores(const Slabs& slabs, const float* panel, const float* start, float* self) {
-  for (int n = 0; n < VECTORS; ++n) {
-    const float* lanes = panel + n * WIDTH;
-    V product = zero();
-    for (int i = 0; i < slabs.count; ++i) {
-      V acc = zero();
-      for (int k = slabs.padded(i); k > 0; --k, lanes += LANES) {
-        const V v = load(lanes);
-        acc = fma(v, v, acc);
-      }
-      product = i == 0 ? acc : add(product, acc);
-    }
-    store(self + n * WIDTH, add(product, load(start + n * WIDTH)));
-  }
-}
-
 // ---- log-sum-exp
 // ------------------------------------------------------------------------------------------------
 
@@ -178,7 +166,7 @@ constexpr float ONE_IN_UNITS = 9.223372036854775808e18f;  // 2^63: undoes the un
 // With t = x·μ − ½‖μ‖² up to a constant, t − max is minus half of what the squared distance exceeds the
 // smallest by.
 template <int N>
-GANCLI_INLINE void score_tile(int num_rows, float* tile, const float* start, const Width* widths,
+GANCLI_INLINE void score_tile(int first, int num_rows, float* tile, const float* start, const Width* widths,
                               int num_widths, LaneState state) {
   V nearest[N], largest[N];
   bool any_nearer = false;
@@ -195,7 +183,14 @@ GANCLI_INLINE void score_tile(int num_rows, float* tile, const float* start, con
   if (any_nearer) {  // about log(number of tiles) times per lane
     for (int n = 0; n < N; ++n) {
       const V old = largest[n];
-      largest[n] = max(old, nearest[n]);
+      V index = load(state.nearest + n * WIDTH);
+      for (int r = 0; r < num_rows; ++r) {
+        const V t =
+            min(add(load(tile + r * LANES + n * WIDTH), broadcast(start + r)), load(state.limit + n * WIDTH));
+        index = where_greater(t, largest[n], scalar(float(first + r)), index);
+        largest[n] = max(t, largest[n]);
+      }
+      store(state.nearest + n * WIDTH, index);
       store(state.max + n * WIDTH, largest[n]);
       for (int s = 0; s < num_widths; ++s) {
         const V u = sub(old, largest[n]);
@@ -236,12 +231,12 @@ GANCLI_INLINE void score_tile(int num_rows, float* tile, const float* start, con
   }
 }
 
-void score(int num_rows, int num_lanes, float* tile, const float* start, const Width* widths, int num_widths,
-           LaneState state) {
+void score(int first, int num_rows, int num_lanes, float* tile, const float* start, const Width* widths,
+           int num_widths, LaneState state) {
   if (VECTORS > 1 && num_lanes <= WIDTH) {
-    score_tile<1>(num_rows, tile, start, widths, num_widths, state);
+    score_tile<1>(first, num_rows, tile, start, widths, num_widths, state);
   } else {
-    score_tile<VECTORS>(num_rows, tile, start, widths, num_widths, state);
+    score_tile<VECTORS>(first, num_rows, tile, start, widths, num_widths, state);
   }
 }
 

@@ -1,9 +1,10 @@
 // Scratch memory that a thread keeps between calls, so that a call pays for no fresh pages.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdlib>
-#include <new>
 
 #include "kernels.h"
 
@@ -17,17 +18,23 @@ class Workspace {
   Workspace& operator=(const Workspace&) = delete;
   ~Workspace() { std::free(block_); }
 
-  // Make room for `bytes` in all and start handing out from the beginning.
-  void reset(std::size_t bytes) {
+  // Make room for `bytes` in all and start handing out from the beginning. Returns false if there is no memory.
+  bool reset(std::size_t bytes) {
     used_ = 0;
-    if (bytes <= size_) return;
+    if (bytes <= size_) return true;
     std::free(block_);
     block_ = nullptr;
     size_ = 0;
+    bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
     void* fresh = nullptr;
-    if (posix_memalign(&fresh, ALIGNMENT, bytes) != 0) throw std::bad_alloc();
+    if (posix_memalign(&fresh, HUGE_PAGE, bytes) != 0) return false;
+#if defined(MADV_HUGEPAGE)
+    // Fewer translations, and neighbours in the block are neighbours in the cache. Only a wish: no answer is needed.
+    madvise(fresh, bytes, MADV_HUGEPAGE);
+#endif
     block_ = static_cast<char*>(fresh);
     size_ = bytes;
+    return true;
   }
 
   // Room for `count` T, aligned to a cache line. The sum of all pieces must fit what reset() was told.
@@ -45,6 +52,8 @@ class Workspace {
   }
 
  private:
+  static constexpr std::size_t HUGE_PAGE = std::size_t(2) << 20;
+
   char* block_ = nullptr;
   std::size_t size_ = 0, used_ = 0;
 };

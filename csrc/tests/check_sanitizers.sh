@@ -1,0 +1,14 @@
+#!/bin/sh
+# Build the CPU kernels with their self-tests under AddressSanitizer and UndefinedBehaviorSanitizer, and run them.
+# Usage: csrc/tests/check_sanitizers.sh    (CXX chooses the compiler)
+set -eu
+cd "$(dirname "$0")/.."
+build=$(mktemp -d)
+trap 'rm -rf "$build"' EXIT
+for test in tests/*_test.cpp; do
+  program="$build/$(basename "$test" .cpp)"
+  "${CXX:-c++}" -std=c++17 -O1 -g -fno-omit-frame-pointer -fopenmp -Wall -Wextra -Werror \
+    -fsanitize=address,undefined -fno-sanitize-recover=all -I. "$test" cpu/*.cpp -o "$program"
+  echo "$test"
+  "$program"
+done

@@ -1,0 +1,149 @@
+// Self-test of the Parzen kernels without Python, to be run under sanitizers: every instruction set of this machine, sizes
+// at the edges of tiles, slabs and chunks, strides, thread counts, refusals; against the formula in double.
+//
+// Every array is a heap block of exactly its size, so that one float read or written too far is seen.
+#include "cpu/parzen.h"
+
+#include <cfloat>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "cpu/isa.h"
+#include "cpu/measure.h"
+#include "log_sum_exp.h"
+
+namespace {
+
+using gancli::Kernels;
+using gancli::Refused;
+using gancli::Rows;
+
+int failures = 0;
+
+#define EXPECT(condition, ...)                                    \
+  do {                                                            \
+    if (!(condition)) {                                           \
+      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
+      std::printf(__VA_ARGS__);                                   \
+      std::printf("\n");                                          \
+      ++failures;                                                 \
+    }                                                             \
+  } while (0)
+
+// Uniform in [0, 1), the same on every machine.
+float next_uniform() {
+  static std::uint32_t state = 1;
+  state = state * 1664525u + 1013904223u;
+  return float(state >> 8) / float(1 << 24);
+}
+
+// A matrix of which every row_step-th row and column_step-th column is used.
+struct Matrix {
+  std::int64_t rows, columns, row_stride, column_stride;
+  std::vector<float> data;
+
+  Matrix(std::int64_t rows, std::int64_t columns, std::int64_t row_step = 1, std::int64_t column_step = 1)
+      : rows(rows),
+        columns(columns),
+        row_stride(row_step * columns * column_step),
+        column_stride(column_step),
+        data(rows > 0 ? (rows - 1) * row_stride + (columns - 1) * column_stride + 1 : 0) {
+    for (float& value : data) value = next_uniform();
+  }
+  float& at(std::int64_t i, std::int64_t k) { return data[i * row_stride + k * column_stride]; }
+  Rows view() const { return {data.data(), rows, row_stride, column_stride}; }
+};
+
+double expected(Matrix& x, Matrix& samples, std::int64_t i, double sigma) {
+  gancli::LogSumExp sum = gancli::log_sum_exp_empty();
+  for (std::int64_t j = 0; j < samples.rows; ++j) {
+    double squared = 0;
+    for (std::int64_t k = 0; k < x.columns; ++k) {
+      const double difference = double(x.at(i, k)) - double(samples.at(j, k));
+      squared += difference * difference;
+    }
+    sum = gancli::log_sum_exp_add(sum, -squared / (2 * sigma * sigma));
+  }
+  return gancli::log_sum_exp_finish(sum);
+}
+
+void check(const Kernels& kernels, Matrix x, Matrix samples) {
+  const std::vector<double> sigmas = {0.2, 1.0, 30.0};
+  const int count = int(sigmas.size());
+  std::vector<float> first;
+  for (int threads : {1, 2, 7}) {
+    std::vector<float> out(count * x.rows, NAN);
+    const Refused refused = gancli::parzen_log_sum_exp(kernels, x.view(), samples.view(), x.columns,
+                                                       sigmas.data(), count, out.data(), threads);
+    EXPECT(refused == Refused::nothing, "%s", kernels.name);
+    if (threads == 1) first = out;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      EXPECT(out[i] == first[i], "%s: %d threads change result %zu", kernels.name, threads, i);
+    }
+  }
+  for (int s = 0; s < count; ++s) {
+    for (std::int64_t i = 0; i < x.rows; i += 7) {
+      const double want = expected(x, samples, i, sigmas[s]), got = first[s * x.rows + i];
+      EXPECT(std::abs(got - want) <= 3e-4 + 2e-7 * std::abs(want),
+             "%s %lldx%lldx%lld sigma %g point %lld: %.9g, got %.9g", kernels.name, (long long)x.rows,
+             (long long)samples.rows, (long long)x.columns, sigmas[s], (long long)i, want, got);
+    }
+  }
+}
+
+void check_refusals(const Kernels& kernels) {
+  const double sigma = 1.0;
+  for (float bad : {float(NAN), float(INFINITY), -FLT_MAX}) {
+    Matrix x(40, 19), samples(33, 19), bad_x = x, bad_samples = samples;
+    bad_x.at(37, 18) = bad;
+    bad_samples.at(32, 18) = bad;
+    std::vector<float> out(40);
+    const auto run = [&](const Matrix& a, const Matrix& b) {
+      return gancli::parzen_log_sum_exp(kernels, a.view(), b.view(), 19, &sigma, 1, out.data(), 2);
+    };
+    EXPECT(run(x, samples) == Refused::nothing, "%s", kernels.name);
+    EXPECT(run(bad_x, samples) == Refused::x, "%s %g", kernels.name, bad);
+    EXPECT(run(x, bad_samples) != Refused::nothing, "%s %g", kernels.name, bad);
+  }
+}
+
+void check_algebra() {
+  using namespace gancli;
+  const LogSumExp empty = log_sum_exp_empty(), one = log_sum_exp_add(empty, -3.0);
+  EXPECT(log_sum_exp_finish(empty) == -INFINITY, "empty");
+  EXPECT(log_sum_exp_finish(one) == -3.0, "one term");
+  EXPECT(log_sum_exp_finish(log_sum_exp_merge(empty, one)) == -3.0, "neutral on the left");
+  EXPECT(log_sum_exp_finish(log_sum_exp_merge(one, empty)) == -3.0, "neutral on the right");
+  const double two = log_sum_exp_finish(log_sum_exp_add(one, -3.0));
+  EXPECT(std::abs(two - (-3.0 + std::log(2.0))) < 1e-15, "two equal terms: %.17g", two);
+  EXPECT(log_sum_exp_finish(log_sum_exp_add(one, -1e300)) == -3.0, "a term that vanishes");
+}
+
+}  // namespace
+
+int main() {
+  check_algebra();
+  for (const Kernels* kernels : gancli::supported_kernels()) {
+    const std::int64_t lanes = kernels->lanes, rows = kernels->rows;
+    for (std::int64_t m : {std::int64_t(1), lanes - 1, lanes, lanes + 1}) {
+      for (std::int64_t n : {std::int64_t(1), rows - 1, rows, rows + 1, 2 * rows + 1}) {
+        for (std::int64_t d : {1, 3, 16, 17, 127, 128, 129}) check(*kernels, Matrix(m, d), Matrix(n, d));
+      }
+    }
+    check(*kernels, Matrix(15 * lanes + 1, 200), Matrix(300, 200));
+    check(*kernels, Matrix(5, 3), Matrix(5000, 3));
+    check(*kernels, Matrix(20, 33, 2, 3), Matrix(30, 33, 3, 2));
+    check(*kernels, Matrix(0, 4), Matrix(3, 4));
+    check_refusals(*kernels);
+    EXPECT(gancli::fma_peak(*kernels, 2, 0.001) > 0, "%s", kernels->name);
+    for (std::int64_t count : {1, 63, 64, 65, 70000}) {
+      std::vector<float> data(count, 1.0f);
+      EXPECT(gancli::read_bandwidth(*kernels, data.data(), count, 2) > 0, "%s", kernels->name);
+    }
+    std::printf("%s: done\n", kernels->name);
+  }
+  std::printf(failures ? "%d failures\n" : "all passed\n", failures);
+  return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+}
