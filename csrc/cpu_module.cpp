@@ -79,14 +79,15 @@ void maxout_backward(std::uintptr_t v_y, std::uintptr_t index, std::uintptr_t x,
                           pointer<float>(v_bias), threads);
 }
 
-void dropout(std::uintptr_t x, std::uintptr_t y, std::int64_t count, std::uint64_t seed, double keep, int threads,
-             const std::string& isa) {
+void dropout(std::uintptr_t x, std::uintptr_t y, std::int64_t count, std::uint64_t seed, double keep,
+             int threads, const std::string& isa) {
   const gancli::Kernels& kernels = kernels_named(isa);
   py::gil_scoped_release release;
   gancli::dropout(kernels, count, seed, keep, pointer<const float>(x), pointer<float>(y), threads);
 }
 
-void momentum_update(const std::vector<std::uintptr_t>& parameters, const std::vector<std::uintptr_t>& velocities,
+void momentum_update(const std::vector<std::uintptr_t>& parameters,
+                     const std::vector<std::uintptr_t>& velocities,
                      const std::vector<std::uintptr_t>& gradients, const std::vector<std::int64_t>& counts,
                      double momentum, double lr, int threads, const std::string& isa) {
   const gancli::Kernels& kernels = kernels_named(isa);
@@ -95,7 +96,8 @@ void momentum_update(const std::vector<std::uintptr_t>& parameters, const std::v
     tensors.push_back({pointer<float>(parameters.at(i)), pointer<float>(velocities.at(i)),
                        pointer<const float>(gradients.at(i)), counts[i]});
   py::gil_scoped_release release;
-  gancli::momentum_update(kernels, tensors.data(), std::int64_t(tensors.size()), float(momentum), float(lr), threads);
+  gancli::momentum_update(kernels, tensors.data(), std::int64_t(tensors.size()), float(momentum), float(lr),
+                          threads);
 }
 
 }  // namespace
@@ -126,16 +128,17 @@ PYBIND11_MODULE(_cpu, module) {
              "overflow float32.");
 
   module.def("maxout_forward", &maxout_forward, py::arg("x"), py::arg("weight"), py::arg("bias"),
-             py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"), py::arg("relu"), py::arg("y"),
-             py::arg("index"), py::arg("threads"), py::arg("isa") = "",
+             py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"), py::arg("relu"),
+             py::arg("y"), py::arg("index"), py::arg("threads"), py::arg("isa") = "",
              "Write y and, unless its address is 0, index (cpu/maxout.h).");
   module.def("maxout_backward", &maxout_backward, py::arg("v_y"), py::arg("index"), py::arg("x"),
              py::arg("weight"), py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"),
              py::arg("v_x"), py::arg("v_weight"), py::arg("v_bias"), py::arg("threads"), py::arg("isa") = "",
              "Write the gradients whose address is not 0 (cpu/maxout.h).");
 
-  module.def("dropout", &dropout, py::arg("x"), py::arg("y"), py::arg("count"), py::arg("seed"), py::arg("keep"),
-             py::arg("threads"), py::arg("isa") = "", "Write x/keep or 0 to y (cpu/elementwise.h).");
+  module.def("dropout", &dropout, py::arg("x"), py::arg("y"), py::arg("count"), py::arg("seed"),
+             py::arg("keep"), py::arg("threads"), py::arg("isa") = "",
+             "Write x/keep or 0 to y (cpu/elementwise.h).");
   module.def("momentum_update", &momentum_update, py::arg("parameters"), py::arg("velocities"),
              py::arg("gradients"), py::arg("counts"), py::arg("momentum"), py::arg("lr"), py::arg("threads"),
              py::arg("isa") = "", "Update velocities and parameters in place (cpu/elementwise.h).");

@@ -23,7 +23,8 @@ void pack_row_panel(const Kernels& kernels, const Slabs& slabs, const float* sou
     const std::int64_t first = slab_begin(slabs, i);
     const int valid = slabs.valid(first, i);
     if (transposed) {
-      kernels.layers->transpose_block(valid, num_rows, source + first * stride, stride, panel, SLAB_STRIDE, true);
+      kernels.layers->transpose_block(valid, num_rows, source + first * stride, stride, panel, SLAB_STRIDE,
+                                      true);
     } else {
       kernels.layers->copy_block(num_rows, valid, source + first, stride, panel, SLAB_STRIDE);
     }
@@ -34,8 +35,8 @@ void pack_row_panel(const Kernels& kernels, const Slabs& slabs, const float* sou
   }
 }
 
-void pack_lane_slab(const Kernels& kernels, const Slabs& slabs, int slab, std::int64_t first, const float* source,
-                    std::int64_t stride, bool transposed, int num_lanes, float* panel) {
+void pack_lane_slab(const Kernels& kernels, const Slabs& slabs, int slab, std::int64_t first,
+                    const float* source, std::int64_t stride, bool transposed, int num_lanes, float* panel) {
   const int valid = slabs.valid(first, slab), depth = slab_depth(slabs, slab);
   float* const out = panel + first * kernels.lanes;
   if (transposed) {
@@ -50,11 +51,12 @@ void dense_input_gradient(const Kernels& kernels, std::int64_t batch, std::int64
                           const float* v_z, const float* weight, float* v_x, int threads) {
   const Slabs slabs(units);
   const std::int64_t panel_floats = std::int64_t(slabs.count) * kernels.rows * SLAB_STRIDE;
-  const std::int64_t lane_floats = slabs.total() * kernels.lanes, tile = std::int64_t(kernels.rows) * kernels.lanes;
+  const std::int64_t lane_floats = slabs.total() * kernels.lanes,
+                     tile = std::int64_t(kernels.rows) * kernels.lanes;
   // Even panels: a last one of two rows would have too few sums in flight.
   const std::int64_t panels = ceil_div(batch, kernels.rows), lane_panels = ceil_div(in, kernels.lanes);
   Workspace& shared = shared_workspace();
-  shared.reset(Workspace::bytes_for<float>(panels * panel_floats));
+  reserve(shared, Workspace::bytes_for<float>(panels * panel_floats));
   float* const rows = shared.take<float>(panels * panel_floats);  // [panels][slabs][rows][SLAB_STRIDE]
   parallel_for(threads, panels, [&](Workspace&, std::int64_t p) {
     const std::int64_t b = part(batch, panels, p);
@@ -64,8 +66,9 @@ void dense_input_gradient(const Kernels& kernels, std::int64_t batch, std::int64
   parallel_for(threads, lane_panels, [&](Workspace& workspace, std::int64_t l) {
     const std::int64_t c = l * kernels.lanes;
     const int num_lanes = int(std::min<std::int64_t>(kernels.lanes, in - c));
-    workspace.reset(Workspace::bytes_for<float>(lane_floats) + Workspace::bytes_for<float>(MAX_TILES * tile));
-    float* const lanes = workspace.take<float>(lane_floats);      // [slabs.total()][lanes]
+    reserve(workspace,
+            Workspace::bytes_for<float>(lane_floats) + Workspace::bytes_for<float>(MAX_TILES * tile));
+    float* const lanes = workspace.take<float>(lane_floats);       // [slabs.total()][lanes]
     float* const tiles = workspace.take<float>(MAX_TILES * tile);  // [panels][rows][lanes]
     for (std::int64_t p0 = 0; p0 < panels; p0 += MAX_TILES) {
       const std::int64_t p1 = std::min(p0 + MAX_TILES, panels);
@@ -74,19 +77,22 @@ void dense_input_gradient(const Kernels& kernels, std::int64_t batch, std::int64
         if (p0 == 0) pack_lane_slab(kernels, slabs, s, first, weight + c, in, false, num_lanes, lanes);
         // While this slab is worked on, the next one, or the first of the next panel, comes into the second-level
         // cache: panel p asks for cache line p of its rows.
-        const float* ahead = s + 1 < slabs.count ? weight + slab_begin(slabs, s + 1) * in + c : weight + c + num_lanes;
+        const float* ahead =
+            s + 1 < slabs.count ? weight + slab_begin(slabs, s + 1) * in + c : weight + c + num_lanes;
         for (std::int64_t p = p0; p < p1; ++p) {
           const bool asks = p0 == 0 && p * 16 < num_lanes && c + num_lanes < in;
-          kernels.multiply(int(part(batch, panels, p + 1) - part(batch, panels, p)), num_lanes, slab_depth(slabs, s),
-                           rows + p * panel_floats + s * kernels.rows * SLAB_STRIDE, lanes + first * kernels.lanes,
-                           tiles + (p - p0) * tile, s == 0, reinterpret_cast<const char*>(asks ? ahead + p * 16 : rows),
+          kernels.multiply(int(part(batch, panels, p + 1) - part(batch, panels, p)), num_lanes,
+                           slab_depth(slabs, s), rows + p * panel_floats + s * kernels.rows * SLAB_STRIDE,
+                           lanes + first * kernels.lanes, tiles + (p - p0) * tile, s == 0,
+                           reinterpret_cast<const char*>(asks ? ahead + p * 16 : rows),
                            asks ? in * std::int64_t(sizeof(float)) : 0);
         }
       }
       for (std::int64_t p = p0; p < p1; ++p) {
         const std::int64_t b = part(batch, panels, p), end = part(batch, panels, p + 1);
         for (std::int64_t i = b; i < end; ++i)
-          std::memcpy(v_x + i * in + c, tiles + (p - p0) * tile + (i - b) * kernels.lanes, sizeof(float) * num_lanes);
+          std::memcpy(v_x + i * in + c, tiles + (p - p0) * tile + (i - b) * kernels.lanes,
+                      sizeof(float) * num_lanes);
       }
     }
   });
@@ -96,11 +102,12 @@ void dense_weight_gradient(const Kernels& kernels, std::int64_t batch, std::int6
                            const float* v_z, const float* x, float* v_weight, float* v_bias, int threads) {
   const Slabs slabs(batch);
   const std::int64_t panel_floats = std::int64_t(slabs.count) * kernels.rows * SLAB_STRIDE;
-  const std::int64_t lane_floats = slabs.total() * kernels.lanes, tile = std::int64_t(kernels.rows) * kernels.lanes;
+  const std::int64_t lane_floats = slabs.total() * kernels.lanes,
+                     tile = std::int64_t(kernels.rows) * kernels.lanes;
   const std::int64_t panels = ceil_div(units, kernels.rows);
   const std::int64_t lane_panels = v_weight == nullptr ? 0 : ceil_div(in, kernels.lanes);
   Workspace& shared = shared_workspace();
-  shared.reset(Workspace::bytes_for<float>(lane_panels * lane_floats));
+  reserve(shared, Workspace::bytes_for<float>(lane_panels * lane_floats));
   float* const lanes = shared.take<float>(lane_panels * lane_floats);  // [lane panels][slabs.total()][lanes]
   parallel_for(threads, lane_panels, [&](Workspace&, std::int64_t l) {
     const int num_lanes = int(std::min<std::int64_t>(kernels.lanes, in - l * kernels.lanes));
@@ -111,7 +118,8 @@ void dense_weight_gradient(const Kernels& kernels, std::int64_t batch, std::int6
   parallel_for(threads, panels, [&](Workspace& workspace, std::int64_t p) {
     const std::int64_t u = part(units, panels, p);
     const int num_rows = int(part(units, panels, p + 1) - u);
-    workspace.reset(Workspace::bytes_for<float>(panel_floats) + Workspace::bytes_for<float>(MAX_TILES * tile));
+    reserve(workspace,
+            Workspace::bytes_for<float>(panel_floats) + Workspace::bytes_for<float>(MAX_TILES * tile));
     float* const rows = workspace.take<float>(panel_floats);       // [slabs][rows][SLAB_STRIDE]
     float* const tiles = workspace.take<float>(MAX_TILES * tile);  // [lane panels][rows][lanes]
     pack_row_panel(kernels, slabs, v_z + u, units, true, num_rows, rows);
@@ -131,12 +139,13 @@ void dense_weight_gradient(const Kernels& kernels, std::int64_t batch, std::int6
         for (std::int64_t l = l0; l < l1; ++l)
           kernels.multiply(num_rows, int(std::min<std::int64_t>(kernels.lanes, in - l * kernels.lanes)),
                            slab_depth(slabs, s), slab,
-                           lanes + l * lane_floats + slab_begin(slabs, s) * kernels.lanes, tiles + (l - l0) * tile,
-                           s == 0, reinterpret_cast<const char*>(slab), 0);
+                           lanes + l * lane_floats + slab_begin(slabs, s) * kernels.lanes,
+                           tiles + (l - l0) * tile, s == 0, reinterpret_cast<const char*>(slab), 0);
       }
       for (int r = 0; r < num_rows; ++r) {
         for (std::int64_t l = l0; l < l1; ++l)
-          std::memcpy(v_weight + (u + r) * in + l * kernels.lanes, tiles + (l - l0) * tile + r * kernels.lanes,
+          std::memcpy(v_weight + (u + r) * in + l * kernels.lanes,
+                      tiles + (l - l0) * tile + r * kernels.lanes,
                       sizeof(float) * std::min<std::int64_t>(kernels.lanes, in - l * kernels.lanes));
       }
     }

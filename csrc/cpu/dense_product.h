@@ -20,8 +20,8 @@ void pack_row_panel(const Kernels& kernels, const Slabs& slabs, const float* sou
 
 // Copy columns of a matrix, or rows (then `transposed`), into slab i of a lane panel, padded with zeros.
 //   source: column k of lane l at k·stride + l, or at l·stride + k;  panel [slabs.total()][lanes]
-void pack_lane_slab(const Kernels& kernels, const Slabs& slabs, int slab, std::int64_t first, const float* source,
-                    std::int64_t stride, bool transposed, int num_lanes, float* panel);
+void pack_lane_slab(const Kernels& kernels, const Slabs& slabs, int slab, std::int64_t first,
+                    const float* source, std::int64_t stride, bool transposed, int num_lanes, float* panel);
 
 // Where each slab begins: first [slabs.count].
 inline std::int64_t slab_begin(const Slabs& slabs, int slab) {

@@ -11,8 +11,8 @@ namespace gancli {
 // (layer_kernels.h), so that the same call on the cotangent is the backward pass, and no mask is kept.
 //
 //   x, y [count]; 0 < keep ≤ 1
-void dropout(const Kernels& kernels, std::int64_t count, std::uint64_t seed, double keep, const float* x, float* y,
-             int threads);
+void dropout(const Kernels& kernels, std::int64_t count, std::uint64_t seed, double keep, const float* x,
+             float* y, int threads);
 
 // One parameter tensor of a momentum update.
 struct Updated {
@@ -23,7 +23,7 @@ struct Updated {
 };
 
 // velocity = momentum·velocity − lr·gradient; parameter += velocity, in one pass over each of `num` tensors.
-void momentum_update(const Kernels& kernels, const Updated* tensors, std::int64_t num, float momentum, float lr,
-                     int threads);
+void momentum_update(const Kernels& kernels, const Updated* tensors, std::int64_t num, float momentum,
+                     float lr, int threads);
 
 }  // namespace gancli

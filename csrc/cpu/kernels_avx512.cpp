@@ -48,7 +48,8 @@ GANCLI_INLINE V max(V a, V b) { return _mm512_max_ps(a, b); }
 GANCLI_INLINE V min(V a, V b) { return _mm512_min_ps(a, b); }
 GANCLI_INLINE bool any_greater(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
 GANCLI_INLINE V choose_greater(V a, V b, V x, V y) {
-  const __mmask16 greater = _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+  const __mmask16 greater = _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ),
+                  nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
   return _mm512_mask_blend_ps(__mmask16(greater | nan), y, x);
 }
 GANCLI_INLINE V where_greater(V a, V b, V yes, V no) {
@@ -95,14 +96,13 @@ GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int
 #include "kernels_body.h"
 #include "layer_body.h"
 
-constexpr LayerKernels layer_kernels = {
-    GATHER_VECTORS, copy_block, transpose_block, best_piece, gather, sum, momentum, dropout};
+constexpr LayerKernels layer_kernels = {GATHER_VECTORS, copy_block, transpose_block, best_piece,
+                                        gather,         sum,        momentum,        dropout};
 
 }  // namespace
 
-const Kernels kernels_avx512 = {"avx512",       ROWS,     LANES, WIDTH,        centre_row,
-                                transpose_rows, multiply, score, multiply_add, stream,
-    &layer_kernels};
+const Kernels kernels_avx512 = {"avx512", ROWS,  LANES,        WIDTH,  centre_row,    transpose_rows,
+                                multiply, score, multiply_add, stream, &layer_kernels};
 
 }  // namespace gancli
 

@@ -180,7 +180,8 @@ GANCLI_INLINE void mix(Words& a, Words& b, int bits) {
 
 // v[w][l]: word w of counter `counter` + l
 GANCLI_INLINE void threefry(uint64_t seed, uint64_t counter, Words* v) {
-  constexpr int ROTATIONS[8][2] = {{10, 26}, {11, 21}, {13, 27}, {23, 5}, {6, 20}, {17, 11}, {25, 10}, {18, 20}};
+  constexpr int ROTATIONS[8][2] = {{10, 26}, {11, 21}, {13, 27}, {23, 5},
+                                   {6, 20},  {17, 11}, {25, 10}, {18, 20}};
   const uint32_t low = uint32_t(seed), high = uint32_t(seed >> 32);
   const uint32_t key[5] = {low, high, 0, 0, 0x1BD11BDAu ^ low ^ high};
   for (int l = 0; l < COUNTERS; ++l) {

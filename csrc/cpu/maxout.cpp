@@ -31,9 +31,9 @@ constexpr double SPARSE_UP_TO = 0.6;
 
 // How units fall into row panels and work items.
 struct UnitPlan {
-  int units_per_panel;       // whole units in a row panel
-  int pieces_per_panel;      // pieces of a unit in a row panel; fewer than all only where a unit fills several
-  std::int64_t per_item;     // units in a work item
+  int units_per_panel;    // whole units in a row panel
+  int pieces_per_panel;   // pieces of a unit in a row panel; fewer than all only where a unit fills several
+  std::int64_t per_item;  // units in a work item
   std::int64_t items;
 
   UnitPlan(const Kernels& kernels, LayerShape shape, int threads) {
@@ -42,7 +42,8 @@ struct UnitPlan {
     units_per_panel = parts > 1 ? 1 : int(kernels.rows / shape.pieces);
     // The largest group, up to the 16 floats of a cache line of y, that divides evenly among the threads.
     std::int64_t least = INT64_MAX;
-    for (std::int64_t group = units_per_panel; group == units_per_panel || group <= 16; group += units_per_panel) {
+    for (std::int64_t group = units_per_panel; group == units_per_panel || group <= 16;
+         group += units_per_panel) {
       const std::int64_t span = ceil_div(ceil_div(shape.units, group), threads) * group;
       if (span <= least) least = span, per_item = group;
     }
@@ -56,14 +57,14 @@ struct ForwardBlock {
   const LayerShape shape;
   const Slabs& slabs;
   const UnitPlan& plan;
-  const float* lanes;    // [panels][slabs.total()][lanes] x, transposed
-  const float* weight;   // [units][pieces][in]
-  const float* bias;     // [units][pieces]
+  const float* lanes;   // [panels][slabs.total()][lanes] x, transposed
+  const float* weight;  // [units][pieces][in]
+  const float* bias;    // [units][pieces]
   bool relu;
-  std::int64_t count;    // rows in the block
-  std::int64_t panels;   // lane panels that hold them
-  float* y;              // [count][units]
-  std::uint8_t* index;   // [count][units] or null
+  std::int64_t count;   // rows in the block
+  std::int64_t panels;  // lane panels that hold them
+  float* y;             // [count][units]
+  std::uint8_t* index;  // [count][units] or null
 
   std::int64_t row_length() const { return panels * kernels.lanes; }
   int num_lanes(std::int64_t p) const {
@@ -77,9 +78,9 @@ void ForwardBlock::run_item(Workspace& workspace, std::int64_t item) const {
   const std::int64_t tile = std::int64_t(kernels.rows) * kernels.lanes;
   const std::int64_t pack = std::int64_t(slabs.count) * kernels.rows * SLAB_STRIDE;
   const std::int64_t group = plan.per_item * row_length();
-  workspace.reset(Workspace::bytes_for<float>(pack) + Workspace::bytes_for<float>(panels * tile) +
-                  2 * Workspace::bytes_for<float>(group) +
-                  Workspace::bytes_for<float>(plan.per_item * kernels.lanes));
+  reserve(workspace, Workspace::bytes_for<float>(pack) + Workspace::bytes_for<float>(panels * tile) +
+                         2 * Workspace::bytes_for<float>(group) +
+                         Workspace::bytes_for<float>(plan.per_item * kernels.lanes));
   float* const rows = workspace.take<float>(pack);            // [slabs][rows][SLAB_STRIDE]
   float* const tiles = workspace.take<float>(panels * tile);  // [panels][rows][lanes]
   float* const best = workspace.take<float>(group);           // [per_item][panels·lanes]
@@ -91,8 +92,8 @@ void ForwardBlock::run_item(Workspace& workspace, std::int64_t item) const {
     const int units = int(std::min<std::int64_t>(plan.units_per_panel, end - u));
     for (int j = 0; j < shape.pieces; j += plan.pieces_per_panel) {
       const int pieces = int(std::min<std::int64_t>(plan.pieces_per_panel, shape.pieces - j));
-      pack_row_panel(kernels, slabs, weight + (u * shape.pieces + j) * shape.in, shape.in, false, units * pieces,
-                     rows);
+      pack_row_panel(kernels, slabs, weight + (u * shape.pieces + j) * shape.in, shape.in, false,
+                     units * pieces, rows);
       // While this panel is worked on, the next weights come into the second-level cache, spread over the work.
       const float* const next = weight + (u * shape.pieces + j + units * pieces) * shape.in;
       const float* const end_of_weight = weight + shape.units * shape.pieces * shape.in;
@@ -104,8 +105,8 @@ void ForwardBlock::run_item(Workspace& workspace, std::int64_t item) const {
         const int depth = slab_depth(slabs, s);
         for (std::int64_t p = 0; p < panels; ++p, ahead += depth * step)
           kernels.multiply(units * pieces, num_lanes(p), depth, rows + s * kernels.rows * SLAB_STRIDE,
-                           lanes + (p * slabs.total() + slab_begin(slabs, s)) * kernels.lanes, tiles + p * tile,
-                           s == 0, ahead, step);
+                           lanes + (p * slabs.total() + slab_begin(slabs, s)) * kernels.lanes,
+                           tiles + p * tile, s == 0, ahead, step);
       }
       for (std::int64_t p = 0; p < panels; ++p) {
         const std::int64_t at = (u - begin) * row_length() + p * kernels.lanes;
@@ -119,12 +120,13 @@ void ForwardBlock::run_item(Workspace& workspace, std::int64_t item) const {
 }
 
 // Transpose the finished group of units that begins with u into y and index.
-void ForwardBlock::write(std::int64_t u, int units, const float* best, const float* piece, float* turned) const {
+void ForwardBlock::write(std::int64_t u, int units, const float* best, const float* piece,
+                         float* turned) const {
   kernels.layers->transpose_block(units, int(count), best, row_length(), y + u, shape.units, false);
   if (index == nullptr) return;
   for (std::int64_t p = 0; p < panels; ++p) {
-    kernels.layers->transpose_block(units, num_lanes(p), piece + p * kernels.lanes, row_length(), turned, units,
-                                    false);
+    kernels.layers->transpose_block(units, num_lanes(p), piece + p * kernels.lanes, row_length(), turned,
+                                    units, false);
     for (int b = 0; b < num_lanes(p); ++b) {
       std::uint8_t* out = index + (p * kernels.lanes + b) * shape.units + u;
       for (int i = 0; i < units; ++i) out[i] = std::uint8_t(int(turned[b * units + i]));
@@ -170,8 +172,9 @@ void list_by_piece(LayerShape shape, const float* v_y, const std::uint8_t* index
   constexpr std::int64_t GROUP = 16;
   const std::int64_t blocks = out.blocks();
   parallel_for(threads, ceil_div(shape.units, GROUP), [&](Workspace& workspace, std::int64_t item) {
-    const std::int64_t u0 = item * GROUP, units = std::min(GROUP, shape.units - u0), rows = units * shape.pieces;
-    workspace.reset(Workspace::bytes_for<std::int64_t>(rows) + Workspace::bytes_for<float>(rows));
+    const std::int64_t u0 = item * GROUP, units = std::min(GROUP, shape.units - u0),
+                       rows = units * shape.pieces;
+    reserve(workspace, Workspace::bytes_for<std::int64_t>(rows) + Workspace::bytes_for<float>(rows));
     std::int64_t* const next = workspace.take<std::int64_t>(rows);  // [units][pieces]
     float* const sums = workspace.take<float>(rows);                // [units][pieces]
     std::fill_n(sums, rows, 0.0f);
@@ -210,7 +213,8 @@ SparseRows take_lists(Workspace& workspace, std::int64_t rows, std::int64_t colu
                       std::int64_t entries) {
   SparseRows out{rows, columns, block, nullptr, nullptr, nullptr};
   const std::int64_t lists = rows * out.blocks();
-  workspace.reset(2 * Workspace::bytes_for<std::int64_t>(lists) + Workspace::bytes_for<Entry>(entries + lists));
+  reserve(workspace,
+          2 * Workspace::bytes_for<std::int64_t>(lists) + Workspace::bytes_for<Entry>(entries + lists));
   out.begin = workspace.take<std::int64_t>(lists);
   out.end = workspace.take<std::int64_t>(lists);
   out.entries = workspace.take<Entry>(entries + lists);
@@ -228,17 +232,26 @@ void maxout_forward(const Kernels& kernels, LayerShape shape, const float* x, co
   for (std::int64_t b = 0; b < shape.batch; b += MAX_PANELS * kernels.lanes) {
     const std::int64_t count = std::min(MAX_PANELS * kernels.lanes, shape.batch - b);
     const std::int64_t panels = ceil_div(count, kernels.lanes);
-    shared.reset(Workspace::bytes_for<float>(panels * panel_floats));
+    reserve(shared, Workspace::bytes_for<float>(panels * panel_floats));
     float* const lanes = shared.take<float>(panels * panel_floats);
     parallel_for(threads, panels * slabs.count, [&](Workspace&, std::int64_t item) {
       const std::int64_t p = item / slabs.count;
       const int s = int(item % slabs.count);
-      pack_lane_slab(kernels, slabs, s, slab_begin(slabs, s), x + (b + p * kernels.lanes) * shape.in, shape.in, true,
-                     int(std::min<std::int64_t>(kernels.lanes, count - p * kernels.lanes)),
+      pack_lane_slab(kernels, slabs, s, slab_begin(slabs, s), x + (b + p * kernels.lanes) * shape.in,
+                     shape.in, true, int(std::min<std::int64_t>(kernels.lanes, count - p * kernels.lanes)),
                      lanes + p * panel_floats);
     });
-    const ForwardBlock block{kernels, shape, slabs, plan,  lanes,  weight,
-                             bias,    relu,  count, panels, y + b * shape.units,
+    const ForwardBlock block{kernels,
+                             shape,
+                             slabs,
+                             plan,
+                             lanes,
+                             weight,
+                             bias,
+                             relu,
+                             count,
+                             panels,
+                             y + b * shape.units,
                              index == nullptr ? nullptr : index + b * shape.units};
     parallel_for(threads, plan.items,
                  [&](Workspace& workspace, std::int64_t item) { block.run_item(workspace, item); });

@@ -14,6 +14,11 @@ inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1
 // Part i of `parts` even parts of 0 .. count begins here; part i + 1 begins where it ends.
 inline std::int64_t part(std::int64_t count, std::int64_t parts, std::int64_t i) { return count * i / parts; }
 
+// Make room for `bytes` in a workspace; what was in it is lost.
+inline void reserve(Workspace& workspace, std::size_t bytes) {
+  if (!workspace.reset(bytes)) throw std::bad_alloc();
+}
+
 // Run body(workspace, item) for item = 0 .. items − 1, each once. The workspace belongs to the thread and keeps its
 // memory between items and calls. Which thread runs an item is chance, so results may depend on the item alone.
 //

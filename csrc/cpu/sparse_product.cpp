@@ -16,8 +16,8 @@
 
 namespace gancli {
 
-void sparse_product(const Kernels& kernels, const SparseRows& sparse, const float* dense, std::int64_t columns,
-                    float* out, int threads) {
+void sparse_product(const Kernels& kernels, const SparseRows& sparse, const float* dense,
+                    std::int64_t columns, float* out, int threads) {
   const LayerKernels& layers = *kernels.layers;
   const std::int64_t stride = std::int64_t(layers.gather_vectors) * kernels.width;
   // Even blocks of whole vectors.
@@ -27,9 +27,9 @@ void sparse_product(const Kernels& kernels, const SparseRows& sparse, const floa
   parallel_for(threads, column_blocks * ranges, [&](Workspace& workspace, std::int64_t item) {
     const std::int64_t block = item / ranges, range = item % ranges;
     const std::int64_t c = part(vectors, column_blocks, block) * kernels.width;
-    const int num_columns = int(
-        std::min(part(vectors, column_blocks, block + 1) * kernels.width, columns) - c);
-    workspace.reset(Workspace::bytes_for<float>(sparse.block * stride));
+    const int num_columns =
+        int(std::min(part(vectors, column_blocks, block + 1) * kernels.width, columns) - c);
+    reserve(workspace, Workspace::bytes_for<float>(sparse.block * stride));
     float* panel = workspace.take<float>(sparse.block * stride);  // [block][stride]
     const std::int64_t blocks = sparse.blocks(), end = part(sparse.rows, ranges, range + 1);
     for (std::int64_t k = 0; k < blocks; ++k) {

@@ -26,7 +26,7 @@ struct SparseRows {
 
 // out[i][c] = Σ_k S[i][k] · dense[k][c]
 //   dense [S.columns][columns], out [S.rows][columns], contiguous
-void sparse_product(const Kernels& kernels, const SparseRows& sparse, const float* dense, std::int64_t columns,
-                    float* out, int threads);
+void sparse_product(const Kernels& kernels, const SparseRows& sparse, const float* dense,
+                    std::int64_t columns, float* out, int threads);
 
 }  // namespace gancli
