@@ -108,7 +108,7 @@ class _Dense(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, v_y: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, *relu = ctx.saved_tensors
         needs = needed(ctx, (x, weight, bias))

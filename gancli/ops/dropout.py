@@ -94,6 +94,6 @@ class _Dropout(torch.autograd.Function):
         return _apply(x, seed, keep)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, v_y: Tensor) -> tuple[Tensor, None, None]:
         return _apply(v_y, ctx.seed, ctx.keep), None, None

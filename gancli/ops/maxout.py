@@ -83,7 +83,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor) -> None:
 def _linear_then_max(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The torch path: one matrix product for all pieces, then max, whose index of the first maximum settles ties."""
     units, pieces, _ = weight.shape
-    z = F.linear(x, weight.flatten(0, 1), bias.flatten()).view(-1, units, pieces)
+    z = F.linear(x, weight.flatten(0, 1), bias.flatten()).view(len(x), units, pieces)
     return z.max(dim=2).values
 
 
@@ -163,7 +163,7 @@ class _Maxout(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, v_y: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight, bias, index = ctx.saved_tensors
         return _backward(v_y, index, x, weight, needed(ctx, (x, weight, bias)))

@@ -73,6 +73,6 @@ def momentum_update_reference(
 ) -> None:
     """Update in three passes, as the formula stands."""
     del backend
-    torch._foreach_mul_(velocities, momentum)
-    torch._foreach_add_(velocities, gradients, alpha=-lr)
-    torch._foreach_add_(parameters, velocities)
+    torch._foreach_mul_(list(velocities), momentum)
+    torch._foreach_add_(list(velocities), list(gradients), alpha=-lr)
+    torch._foreach_add_(list(parameters), list(velocities))
