@@ -8,8 +8,8 @@ import pytest
 
 from gancli.config import Config
 from gancli.errors import UsageError
-from gancli.nets import make_networks
 from gancli.presets import DEFAULT_PRESET, PRESETS, resolve
+from gancli.train.setup import make_networks
 
 SHAPES = {
     "mnist": (1, 28, 28),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gancli.nets.layers import Deconv, Dense, Dropout, Maxout, MaxoutConv2d
-    from gancli.nets.networks import Discriminator, Generator, initialise_network, make_networks
+    from gancli.nets.networks import Discriminator, Generator, initialise_network
     from gancli.nets.noise import draw_noise
 
 _WHERE = {
@@ -23,7 +23,6 @@ _WHERE = {
     "MaxoutConv2d": "layers",
     "draw_noise": "noise",
     "initialise_network": "networks",
-    "make_networks": "networks",
 }
 
 __all__ = [
@@ -36,7 +35,6 @@ __all__ = [
     "MaxoutConv2d",
     "draw_noise",
     "initialise_network",
-    "make_networks",
 ]
 
 

@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gancli.config import Config
 from gancli.errors import UsageError
 from gancli.nets import initialise, layers, spec
 
@@ -91,32 +90,11 @@ class Discriminator(nn.Module):
         return x.squeeze(1)
 
 
-def make_networks(config: Config, shape: Shape) -> tuple[Generator, Discriminator]:
-    """Build G and D of a configuration, weights still zero.
-
-    Args:
-        config: text of both networks, noise_dim, dropout, backend.
-        shape: (channels, height, width) of an image.
-
-    Raises:
-        UsageError: the layers do not fit together or do not fit the images.
-    """
-    G = Generator(config.generator, config.noise_dim, shape, backend=config.backend)
-    D = Discriminator(
-        config.discriminator,
-        shape,
-        keep_input=config.keep_input,
-        keep_hidden=config.keep_hidden,
-        backend=config.backend,
-    )
-    return G, D
-
-
 def initialise_network(network: Generator | Discriminator, rng: torch.Generator, mean: Tensor | None = None) -> None:
     """Draw a network's initial weights as its text says: irange or sparse, bias a number or marginal.
 
     Args:
-        network: built by make_networks; changed in place.
+        network: changed in place.
         rng: a CPU generator; the same seed gives the same weights on every device.
         mean: (values,) training mean of every pixel in [0, 1], for bias=marginal.
     """
@@ -128,7 +106,9 @@ def initialise_network(network: Generator | Discriminator, rng: torch.Generator,
             initialise.uniform_(module.weight, layer.number("irange", spec.DEFAULT_IRANGE), rng)
         bias = layer.options.get("bias", 0.0)
         with torch.no_grad():
-            if bias != "marginal":
+            if "brange" in layer.options:
+                initialise.uniform_(module.bias, layer.number("brange"), rng)
+            elif bias != "marginal":
                 module.bias.fill_(float(bias))
             elif mean is None or mean.numel() != module.bias.numel():
                 raise UsageError(

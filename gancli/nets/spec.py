@@ -1,13 +1,15 @@
 """Networks as text: one line of words per layer, so that a run's whole architecture reads in its config.json.
 
-    dense SIZE ACTIVATION [irange=] [sparse=] [bias=]      SIZE a number, or "out" for the data's size
-    maxout UNITSxPIECES [irange=] [bias=]
+    dense SIZE ACTIVATION [irange=] [sparse=] [bias=] [brange=]    SIZE a number, or "out" for the data's size
+    maxout UNITSxPIECES [irange=] [bias=] [brange=]
     conv-maxout CHANNELSxPIECES kernel= [pad=] pool= stride= [irange=]
     reshape CHANNELSxHEIGHTxWIDTH
     deconv CHANNELS ACTIVATION kernel= stride= [irange=]   transposed convolution, a bias per output value
     pretrained                                             all layers of another run's generator
 
-Layers are separated by commas. Nothing here needs torch.
+irange=r draws weights uniformly from [-r, r], brange=r biases; sparse=n gives each unit n weights from N(0, 1); bias=b
+is the same for all units, bias=marginal the logit of the training mean. Layers are separated by commas. Nothing here
+needs torch.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ ACTIVATIONS = ("relu", "sigmoid", "tanh", "linear")
 
 # kind -> (numbers in its size, has an activation, options it must have, options it may have)
 _KINDS: dict[str, tuple[int, bool, tuple[str, ...], tuple[str, ...]]] = {
-    "dense": (1, True, (), ("irange", "sparse", "bias")),
-    "maxout": (2, False, (), ("irange", "bias")),
+    "dense": (1, True, (), ("irange", "sparse", "bias", "brange")),
+    "maxout": (2, False, (), ("irange", "bias", "brange")),
     "conv-maxout": (2, False, ("kernel", "pool", "stride"), ("pad", "irange")),
     "reshape": (3, False, (), ()),
     "deconv": (1, True, ("kernel", "stride"), ("irange",)),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gancli.config import Config
 from gancli.errors import UsageError
-from gancli.nets.networks import Generator, Shape, initialise_network, make_networks
+from gancli.nets.networks import Discriminator, Generator, Shape, initialise_network
 from gancli.train.algorithm1 import Game
 from gancli.train.checkpoints import load_checkpoint
 from gancli.train.optimisers import make_optimiser
@@ -47,6 +47,27 @@ def adopt_pretrained(config: Config) -> Config:
         return config
     run = open_run(Path(config.pretrained))
     return config.replace(generator=config.generator.replace("pretrained", run.config().generator))
+
+
+def make_networks(config: Config, shape: Shape) -> tuple[Generator, Discriminator]:
+    """Build G and D of a configuration, weights still zero.
+
+    Args:
+        config: text of both networks, noise_dim, dropout, backend.
+        shape: (channels, height, width) of an image.
+
+    Raises:
+        UsageError: the layers do not fit together or do not fit the images.
+    """
+    G = Generator(config.generator, config.noise_dim, shape, backend=config.backend)
+    D = Discriminator(
+        config.discriminator,
+        shape,
+        keep_input=config.keep_input,
+        keep_hidden=config.keep_hidden,
+        backend=config.backend,
+    )
+    return G, D
 
 
 def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.device) -> Game:

@@ -99,6 +99,14 @@ def test_generator_initialisation_follows_its_text() -> None:
     assert torch.sigmoid(last.bias).tolist() == pytest.approx(mean.tolist(), abs=1e-6)
 
 
+def test_biases_can_be_drawn() -> None:
+    D = Discriminator("maxout 200x2 irange=0.1 brange=3, dense 1 sigmoid", (1, 1, 1))
+    initialise_network(D, torch.Generator().manual_seed(3))
+    bias = D.weighted[0].bias
+    assert 2.9 < bias.max() <= 3
+    assert bias.std().item() == pytest.approx(3 / math.sqrt(3), rel=0.1)
+
+
 def test_same_seed_gives_same_weights_and_another_seed_others() -> None:
     nets = [Generator("dense out sigmoid", 5, (1, 2, 2)) for _ in range(3)]
     for net, seed in zip(nets, (1, 1, 2), strict=True):
