@@ -17,9 +17,9 @@ constexpr std::int64_t MAX_TILES = 12;
 
 }  // namespace
 
-void pack_row_panel(const Kernels& kernels, const Slabs& slabs, const float* source, std::int64_t stride,
-                    bool transposed, int num_rows, float* panel) {
-  for (int i = 0; i < slabs.count; ++i, panel += kernels.rows * SLAB_STRIDE) {
+void pack_row_panel(const Kernels& kernels, const Slabs& slabs, int first_slab, int end_slab,
+                    const float* source, std::int64_t stride, bool transposed, int num_rows, float* panel) {
+  for (int i = first_slab; i < end_slab; ++i, panel += kernels.rows * SLAB_STRIDE) {
     const std::int64_t first = slab_begin(slabs, i);
     const int valid = slabs.valid(first, i);
     if (transposed) {
@@ -60,8 +60,8 @@ void dense_input_gradient(const Kernels& kernels, std::int64_t batch, std::int64
   float* const rows = shared.take<float>(panels * panel_floats);  // [panels][slabs][rows][SLAB_STRIDE]
   parallel_for(threads, panels, [&](Workspace&, std::int64_t p) {
     const std::int64_t b = part(batch, panels, p);
-    pack_row_panel(kernels, slabs, v_z + b * units, units, false, int(part(batch, panels, p + 1) - b),
-                   rows + p * panel_floats);
+    pack_row_panel(kernels, slabs, 0, slabs.count, v_z + b * units, units, false,
+                   int(part(batch, panels, p + 1) - b), rows + p * panel_floats);
   });
   parallel_for(threads, lane_panels, [&](Workspace& workspace, std::int64_t l) {
     const std::int64_t c = l * kernels.lanes;
@@ -122,7 +122,7 @@ void dense_weight_gradient(const Kernels& kernels, std::int64_t batch, std::int6
             Workspace::bytes_for<float>(panel_floats) + Workspace::bytes_for<float>(MAX_TILES * tile));
     float* const rows = workspace.take<float>(panel_floats);       // [slabs][rows][SLAB_STRIDE]
     float* const tiles = workspace.take<float>(MAX_TILES * tile);  // [lane panels][rows][lanes]
-    pack_row_panel(kernels, slabs, v_z + u, units, true, num_rows, rows);
+    pack_row_panel(kernels, slabs, 0, slabs.count, v_z + u, units, true, num_rows, rows);
     if (v_bias != nullptr) {
       for (int r = 0; r < num_rows; ++r) {
         float total = 0;

@@ -13,10 +13,11 @@ void dense_input_gradient(const Kernels& kernels, std::int64_t batch, std::int64
 void dense_weight_gradient(const Kernels& kernels, std::int64_t batch, std::int64_t in, std::int64_t units,
                            const float* v_z, const float* x, float* v_weight, float* v_bias, int threads);
 
-// Copy the rows of a matrix, or the columns (then `transposed`), into a row panel (kernels.h), padded with zeros.
-//   source: row r, column k at r·stride + k, or at k·stride + r;  panel [slabs][rows][SLAB_STRIDE]
-void pack_row_panel(const Kernels& kernels, const Slabs& slabs, const float* source, std::int64_t stride,
-                    bool transposed, int num_rows, float* panel);
+// Copy the rows of a matrix, or the columns (then `transposed`), into some slabs of a row panel (kernels.h), padded with
+// zeros.
+//   source: row r, column k at r·stride + k, or at k·stride + r;  panel [end_slab − first_slab][rows][SLAB_STRIDE]
+void pack_row_panel(const Kernels& kernels, const Slabs& slabs, int first_slab, int end_slab,
+                    const float* source, std::int64_t stride, bool transposed, int num_rows, float* panel);
 
 // Copy columns of a matrix, or rows (then `transposed`), into slab i of a lane panel, padded with zeros.
 //   source: column k of lane l at k·stride + l, or at l·stride + k;  panel [slabs.total()][lanes]

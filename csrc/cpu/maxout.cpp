@@ -2,10 +2,12 @@
 //
 //   blocks of rows  of the batch, transposed once into lane panels that all threads share
 //     work items      a group of units
-//       row panels      of the weights: whole units, or a part of one unit with more pieces than a tile has rows
-//         slabs           of the inner dimension
-//           lane panels     one micro-kernel call each, accumulating a tile of scalar products
-//         lane panels     again: the tile becomes the best piece of its units; it is never written to memory
+//       parts           of the inner dimension, if x is wide
+//         row panels      of the weights: whole units, or some pieces of a unit that has more than a tile has rows
+//           slabs           of the part
+//             lane panels     one micro-kernel call each, accumulating a tile of scalar products
+//           lane panels     after the last part: the tile becomes the best piece of its units; no tile is ever
+//                           written to memory
 //       group           transposed into y and index
 //
 // Backward builds the cotangent of all pieces as two lists of its non-zeros, by row for the input gradient and by
@@ -26,23 +28,26 @@ namespace {
 // Lane panels of a block of rows: their tiles stay in the first-level cache, and the weights, which every block walks
 // once, are read from memory for 12·32 rows at a time.
 constexpr std::int64_t MAX_PANELS = 12;
+// Bytes of x that a work item walks at a time: half of a second-level cache of 1 MiB, a quarter of one of 2 MiB.
+constexpr std::int64_t PART_BYTES = 640 << 10;
 // Up to this share of non-zeros a sparse product beats a dense one (sparse_product.cpp).
-constexpr double SPARSE_UP_TO = 0.6;
+constexpr double SPARSE_UP_TO = 0.45;
 
 // How units fall into row panels and work items.
 struct UnitPlan {
   int units_per_panel;    // whole units in a row panel
   int pieces_per_panel;   // pieces of a unit in a row panel; fewer than all only where a unit fills several
+  std::int64_t parts;     // row panels that a unit with so many pieces takes, else 1
   std::int64_t per_item;  // units in a work item
   std::int64_t items;
 
   UnitPlan(const Kernels& kernels, LayerShape shape, int threads) {
-    const std::int64_t parts = ceil_div(shape.pieces, kernels.rows);
+    parts = ceil_div(shape.pieces, kernels.rows);
     pieces_per_panel = int(ceil_div(shape.pieces, parts));
     units_per_panel = parts > 1 ? 1 : int(kernels.rows / shape.pieces);
     // The largest group, up to the 16 floats of a cache line of y, that divides evenly among the threads.
     std::int64_t least = INT64_MAX;
-    for (std::int64_t group = units_per_panel; group == units_per_panel || group <= 16;
+    for (std::int64_t group = units_per_panel; group == units_per_panel || group * parts <= 16;
          group += units_per_panel) {
       const std::int64_t span = ceil_div(ceil_div(shape.units, group), threads) * group;
       if (span <= least) least = span, per_item = group;
@@ -71,52 +76,72 @@ struct ForwardBlock {
     return int(std::min<std::int64_t>(kernels.lanes, count - p * kernels.lanes));
   }
   void run_item(Workspace& workspace, std::int64_t item) const;
+  void ask_for_next(const float* next, int slab, std::int64_t p) const;
   void write(std::int64_t u, int units, const float* best, const float* piece, float* turned) const;
 };
 
 void ForwardBlock::run_item(Workspace& workspace, std::int64_t item) const {
+  const std::int64_t begin = item * plan.per_item, end = std::min(begin + plan.per_item, shape.units);
+  const std::int64_t row_panels = ceil_div(end - begin, plan.units_per_panel) * plan.parts;
   const std::int64_t tile = std::int64_t(kernels.rows) * kernels.lanes;
-  const std::int64_t pack = std::int64_t(slabs.count) * kernels.rows * SLAB_STRIDE;
+  // The slabs of x that all panels walk again for every row panel fill a part of the second-level cache; where x has
+  // more, the tiles of the whole group wait for the next part.
+  const std::int64_t slab_bytes = row_length() * SLAB * std::int64_t(sizeof(float));
+  const int slabs_per_part = int(std::clamp<std::int64_t>(PART_BYTES / slab_bytes, 1, slabs.count));
+  const bool in_parts = slabs_per_part < slabs.count;
+  const std::int64_t pack = std::int64_t(slabs_per_part) * kernels.rows * SLAB_STRIDE;
+  const std::int64_t all_tiles = (in_parts ? row_panels : 1) * panels * tile;
   const std::int64_t group = plan.per_item * row_length();
-  reserve(workspace, Workspace::bytes_for<float>(pack) + Workspace::bytes_for<float>(panels * tile) +
+  reserve(workspace, Workspace::bytes_for<float>(pack) + Workspace::bytes_for<float>(all_tiles) +
                          2 * Workspace::bytes_for<float>(group) +
                          Workspace::bytes_for<float>(plan.per_item * kernels.lanes));
-  float* const rows = workspace.take<float>(pack);            // [slabs][rows][SLAB_STRIDE]
-  float* const tiles = workspace.take<float>(panels * tile);  // [panels][rows][lanes]
-  float* const best = workspace.take<float>(group);           // [per_item][panels·lanes]
-  float* const piece = workspace.take<float>(group);          // [per_item][panels·lanes]
+  float* const rows = workspace.take<float>(pack);        // [slabs_per_part][rows][SLAB_STRIDE]
+  float* const tiles = workspace.take<float>(all_tiles);  // [row panels or 1][panels][rows][lanes]
+  float* const best = workspace.take<float>(group);       // [per_item][panels·lanes]
+  float* const piece = workspace.take<float>(group);      // [per_item][panels·lanes]
   float* const turned = workspace.take<float>(plan.per_item * kernels.lanes);
 
-  const std::int64_t begin = item * plan.per_item, end = std::min(begin + plan.per_item, shape.units);
-  for (std::int64_t u = begin; u < end; u += plan.units_per_panel) {
-    const int units = int(std::min<std::int64_t>(plan.units_per_panel, end - u));
-    for (int j = 0; j < shape.pieces; j += plan.pieces_per_panel) {
+  for (int first = 0; first < slabs.count; first += slabs_per_part) {
+    const int last = std::min(first + slabs_per_part, slabs.count);
+    for (std::int64_t r = 0; r < row_panels; ++r) {
+      const std::int64_t u = begin + r / plan.parts * plan.units_per_panel;
+      const int units = int(std::min<std::int64_t>(plan.units_per_panel, end - u));
+      const int j = int(r % plan.parts) * plan.pieces_per_panel;
       const int pieces = int(std::min<std::int64_t>(plan.pieces_per_panel, shape.pieces - j));
-      pack_row_panel(kernels, slabs, weight + (u * shape.pieces + j) * shape.in, shape.in, false,
-                     units * pieces, rows);
-      // While this panel is worked on, the next weights come into the second-level cache, spread over the work.
-      const float* const next = weight + (u * shape.pieces + j + units * pieces) * shape.in;
-      const float* const end_of_weight = weight + shape.units * shape.pieces * shape.in;
-      const std::int64_t bytes_ahead =
-          std::min<std::int64_t>(kernels.rows * shape.in, end_of_weight - next) * std::int64_t(sizeof(float));
-      const std::int64_t step = ceil_div(bytes_ahead, slabs.total() * panels);
-      const char* ahead = reinterpret_cast<const char*>(next);
-      for (int s = 0; s < slabs.count; ++s) {
-        const int depth = slab_depth(slabs, s);
-        for (std::int64_t p = 0; p < panels; ++p, ahead += depth * step)
-          kernels.multiply(units * pieces, num_lanes(p), depth, rows + s * kernels.rows * SLAB_STRIDE,
-                           lanes + (p * slabs.total() + slab_begin(slabs, s)) * kernels.lanes,
-                           tiles + p * tile, s == 0, ahead, step);
+      float* const own = tiles + (in_parts ? r : 0) * panels * tile;
+      const float* const source = weight + (u * shape.pieces + j) * shape.in;
+      pack_row_panel(kernels, slabs, first, last, source, shape.in, false, units * pieces, rows);
+      for (int s = first; s < last; ++s) {
+        for (std::int64_t p = 0; p < panels; ++p) {
+          ask_for_next(source + units * pieces * shape.in, s, p);
+          const float* slab = rows + (s - first) * kernels.rows * SLAB_STRIDE;
+          kernels.multiply(units * pieces, num_lanes(p), slab_depth(slabs, s), slab,
+                           lanes + (p * slabs.total() + slab_begin(slabs, s)) * kernels.lanes, own + p * tile,
+                           s == 0, reinterpret_cast<const char*>(slab), 0);
+        }
       }
+      if (last < slabs.count) continue;
       for (std::int64_t p = 0; p < panels; ++p) {
         const std::int64_t at = (u - begin) * row_length() + p * kernels.lanes;
-        kernels.layers->best_piece(units, pieces, num_lanes(p), tiles + p * tile, bias + u * shape.pieces + j,
+        kernels.layers->best_piece(units, pieces, num_lanes(p), own + p * tile, bias + u * shape.pieces + j,
                                    shape.pieces, j, relu && j + pieces == shape.pieces, best + at, piece + at,
                                    row_length());
       }
     }
   }
   write(begin, int(end - begin), best, piece, turned);
+}
+
+// While lane panel p of a slab is worked on, every panels-th row of that slab of the next row panel, from row p on, comes
+// into the second-level cache.
+void ForwardBlock::ask_for_next(const float* next, int slab, std::int64_t p) const {
+  const float* const end = weight + shape.units * shape.pieces * shape.in;
+  const std::int64_t first = slab_begin(slabs, slab), columns = slabs.padded(slab);
+  for (std::int64_t r = p; r < kernels.rows; r += panels) {
+    const float* row = next + r * shape.in + first;
+    if (row + columns > end) return;
+    for (std::int64_t c = 0; c < columns; c += 16) __builtin_prefetch(row + c, 0, 2);
+  }
 }
 
 // Transpose the finished group of units that begins with u into y and index.

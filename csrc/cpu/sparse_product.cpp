@@ -15,6 +15,11 @@
 #include "parallel.h"
 
 namespace gancli {
+namespace {
+
+constexpr std::int64_t MAX_ROWS = 512;
+
+}  // namespace
 
 void sparse_product(const Kernels& kernels, const SparseRows& sparse, const float* dense,
                     std::int64_t columns, float* out, int threads) {
@@ -22,10 +27,12 @@ void sparse_product(const Kernels& kernels, const SparseRows& sparse, const floa
   const std::int64_t stride = std::int64_t(layers.gather_vectors) * kernels.width;
   // Even blocks of whole vectors.
   const std::int64_t vectors = ceil_div(columns, kernels.width), column_blocks = ceil_div(columns, stride);
-  // Enough items to keep all threads busy to the end, though each range copies its own panels.
-  const std::int64_t ranges = std::min(sparse.rows, ceil_div(8 * threads, column_blocks));
+  // Enough items to keep all threads busy to the end, and ranges so short that their rows of out, of which every column block
+  // touches a part, keep their places in the translation buffers; though each item copies its own panels.
+  const std::int64_t ranges =
+      std::min(sparse.rows, std::max(ceil_div(8 * threads, column_blocks), ceil_div(sparse.rows, MAX_ROWS)));
   parallel_for(threads, column_blocks * ranges, [&](Workspace& workspace, std::int64_t item) {
-    const std::int64_t block = item / ranges, range = item % ranges;
+    const std::int64_t range = item / column_blocks, block = item % column_blocks;
     const std::int64_t c = part(vectors, column_blocks, block) * kernels.width;
     const int num_columns =
         int(std::min(part(vectors, column_blocks, block + 1) * kernels.width, columns) - c);
