@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "cpu/elementwise.h"
 #include "cpu/isa.h"
+#include "cpu/maxout.h"
 #include "cpu/measure.h"
 #include "cpu/parzen.h"
 
@@ -55,6 +57,49 @@ std::string parzen_log_sum_exp(std::uintptr_t out, std::uintptr_t x, std::int64_
   return "";
 }
 
+void maxout_forward(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::int64_t batch,
+                    std::int64_t in, std::int64_t units, std::int64_t pieces, bool relu, std::uintptr_t y,
+                    std::uintptr_t index, int threads, const std::string& isa) {
+  const gancli::Kernels& kernels = kernels_named(isa);
+  py::gil_scoped_release release;
+  gancli::maxout_forward(kernels, {batch, in, units, pieces}, pointer<const float>(x),
+                         pointer<const float>(weight), pointer<const float>(bias), relu, pointer<float>(y),
+                         pointer<std::uint8_t>(index), threads);
+}
+
+void maxout_backward(std::uintptr_t v_y, std::uintptr_t index, std::uintptr_t x, std::uintptr_t weight,
+                     std::int64_t batch, std::int64_t in, std::int64_t units, std::int64_t pieces,
+                     std::uintptr_t v_x, std::uintptr_t v_weight, std::uintptr_t v_bias, int threads,
+                     const std::string& isa) {
+  const gancli::Kernels& kernels = kernels_named(isa);
+  py::gil_scoped_release release;
+  gancli::maxout_backward(kernels, {batch, in, units, pieces}, pointer<const float>(v_y),
+                          pointer<const std::uint8_t>(index), pointer<const float>(x),
+                          pointer<const float>(weight), pointer<float>(v_x), pointer<float>(v_weight),
+                          pointer<float>(v_bias), threads);
+}
+
+void dropout(std::uintptr_t x, std::uintptr_t y, std::int64_t count, std::uint64_t seed, double keep,
+             int threads, const std::string& isa) {
+  const gancli::Kernels& kernels = kernels_named(isa);
+  py::gil_scoped_release release;
+  gancli::dropout(kernels, count, seed, keep, pointer<const float>(x), pointer<float>(y), threads);
+}
+
+void momentum_update(const std::vector<std::uintptr_t>& parameters,
+                     const std::vector<std::uintptr_t>& velocities,
+                     const std::vector<std::uintptr_t>& gradients, const std::vector<std::int64_t>& counts,
+                     double momentum, double lr, int threads, const std::string& isa) {
+  const gancli::Kernels& kernels = kernels_named(isa);
+  std::vector<gancli::Updated> tensors;
+  for (std::size_t i = 0; i < counts.size(); ++i)
+    tensors.push_back({pointer<float>(parameters.at(i)), pointer<float>(velocities.at(i)),
+                       pointer<const float>(gradients.at(i)), counts[i]});
+  py::gil_scoped_release release;
+  gancli::momentum_update(kernels, tensors.data(), std::int64_t(tensors.size()), float(momentum), float(lr),
+                          threads);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, module) {
@@ -64,6 +109,12 @@ PYBIND11_MODULE(_cpu, module) {
   module.attr("openmp") = true;
 #else
   module.attr("openmp") = false;
+#endif
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  module.attr("intel") = bool(__builtin_cpu_is("intel"));
+#else
+  module.attr("intel") = false;
 #endif
   module.def("instruction_sets", &instruction_sets,
              "Names of the instruction sets that this build has and this CPU runs, widest first.");
@@ -75,6 +126,22 @@ PYBIND11_MODULE(_cpu, module) {
              "Write L (s, m) to out. Returns '', or the argument that holds a row which is not finite or "
              "whose squares "
              "overflow float32.");
+
+  module.def("maxout_forward", &maxout_forward, py::arg("x"), py::arg("weight"), py::arg("bias"),
+             py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"), py::arg("relu"),
+             py::arg("y"), py::arg("index"), py::arg("threads"), py::arg("isa") = "",
+             "Write y and, unless its address is 0, index (cpu/maxout.h).");
+  module.def("maxout_backward", &maxout_backward, py::arg("v_y"), py::arg("index"), py::arg("x"),
+             py::arg("weight"), py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"),
+             py::arg("v_x"), py::arg("v_weight"), py::arg("v_bias"), py::arg("threads"), py::arg("isa") = "",
+             "Write the gradients whose address is not 0 (cpu/maxout.h).");
+
+  module.def("dropout", &dropout, py::arg("x"), py::arg("y"), py::arg("count"), py::arg("seed"),
+             py::arg("keep"), py::arg("threads"), py::arg("isa") = "",
+             "Write x/keep or 0 to y (cpu/elementwise.h).");
+  module.def("momentum_update", &momentum_update, py::arg("parameters"), py::arg("velocities"),
+             py::arg("gradients"), py::arg("counts"), py::arg("momentum"), py::arg("lr"), py::arg("threads"),
+             py::arg("isa") = "", "Update velocities and parameters in place (cpu/elementwise.h).");
 
   module.def(
       "fma_peak",

@@ -70,6 +70,8 @@ struct LaneState {
   float* excess;       // [num_widths][lanes] what sum holds too much: compensated summation
 };
 
+struct LayerKernels;  // layer_kernels.h
+
 struct Kernels {
   const char* name;
   int rows;   // rows of a tile
@@ -105,6 +107,8 @@ struct Kernels {
 
   // Sum `count` floats once through, as fast as memory gives them.
   float (*stream)(const float* data, int64_t count);
+
+  const LayerKernels* layers;
 };
 
 // Kernels for any CPU that the compiler targets by default.

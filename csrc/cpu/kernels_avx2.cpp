@@ -3,6 +3,7 @@
 // Tile 6×16: 12 accumulators, two vectors of lanes and one broadcast fill 15 of the 16 registers; 12 chains
 // hide the latency of 4 or 5 on two ports.
 #include "kernels.h"
+#include "layer_kernels.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -22,15 +23,17 @@ using V = __m256;
 constexpr int WIDTH = 8;
 constexpr int ROWS = 6;
 constexpr int VECTORS = 2;
+constexpr int GATHER_VECTORS = 6;
 
 GANCLI_INLINE V load(const float* p) { return _mm256_loadu_ps(p); }
 GANCLI_INLINE void store(float* p, V v) { _mm256_storeu_ps(p, v); }
 GANCLI_INLINE V broadcast(const float* p) { return _mm256_broadcast_ss(p); }
 GANCLI_INLINE V zero() { return _mm256_setzero_ps(); }
-GANCLI_INLINE V load_first(const float* p, int count) {
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane));
+GANCLI_INLINE __m256i first_lanes(int count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
+GANCLI_INLINE V load_first(const float* p, int count) { return _mm256_maskload_ps(p, first_lanes(count)); }
+GANCLI_INLINE void store_first(float* p, V v, int count) { _mm256_maskstore_ps(p, first_lanes(count), v); }
 GANCLI_INLINE V add(V a, V b) { return _mm256_add_ps(a, b); }
 GANCLI_INLINE V sub(V a, V b) { return _mm256_sub_ps(a, b); }
 GANCLI_INLINE V mul(V a, V b) { return _mm256_mul_ps(a, b); }
@@ -39,6 +42,10 @@ GANCLI_INLINE V fms(V a, V b, V c) { return _mm256_fmsub_ps(a, b, c); }
 GANCLI_INLINE V max(V a, V b) { return _mm256_max_ps(a, b); }
 GANCLI_INLINE V min(V a, V b) { return _mm256_min_ps(a, b); }
 GANCLI_INLINE bool any_greater(V a, V b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0; }
+GANCLI_INLINE V choose_greater(V a, V b, V x, V y) {
+  const V take = _mm256_or_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ), _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+  return _mm256_blendv_ps(y, x, take);
+}
 GANCLI_INLINE V where_greater(V a, V b, V yes, V no) {
   return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
 }
@@ -72,11 +79,15 @@ GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int
 }
 
 #include "kernels_body.h"
+#include "layer_body.h"
+
+constexpr LayerKernels layer_kernels = {GATHER_VECTORS, copy_block, transpose_block, best_piece,
+                                        gather,         sum,        momentum,        dropout};
 
 }  // namespace
 
-const Kernels kernels_avx2 = {"avx2",         ROWS,     LANES, WIDTH,        centre_row,
-                              transpose_rows, multiply, score, multiply_add, stream};
+const Kernels kernels_avx2 = {"avx2",   ROWS,  LANES,        WIDTH,  centre_row,    transpose_rows,
+                              multiply, score, multiply_add, stream, &layer_kernels};
 
 }  // namespace gancli
 

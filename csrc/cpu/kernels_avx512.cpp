@@ -4,6 +4,7 @@
 // there are 28 multiply-adds (14 cycles on two ports) for 16 loads, so neither loads nor the front end bound
 // it; 28 chains hide the latency of 4 more than three times over.
 #include "kernels.h"
+#include "layer_kernels.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -26,6 +27,7 @@ using V = __m512;
 constexpr int WIDTH = 16;
 constexpr int ROWS = 14;
 constexpr int VECTORS = 2;
+constexpr int GATHER_VECTORS = 6;
 
 GANCLI_INLINE V load(const float* p) { return _mm512_loadu_ps(p); }
 GANCLI_INLINE void store(float* p, V v) { _mm512_storeu_ps(p, v); }
@@ -33,6 +35,9 @@ GANCLI_INLINE V broadcast(const float* p) { return _mm512_set1_ps(*p); }
 GANCLI_INLINE V zero() { return _mm512_setzero_ps(); }
 GANCLI_INLINE V load_first(const float* p, int count) {
   return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
+}
+GANCLI_INLINE void store_first(float* p, V v, int count) {
+  _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), v);
 }
 GANCLI_INLINE V add(V a, V b) { return _mm512_add_ps(a, b); }
 GANCLI_INLINE V sub(V a, V b) { return _mm512_sub_ps(a, b); }
@@ -42,6 +47,11 @@ GANCLI_INLINE V fms(V a, V b, V c) { return _mm512_fmsub_ps(a, b, c); }
 GANCLI_INLINE V max(V a, V b) { return _mm512_max_ps(a, b); }
 GANCLI_INLINE V min(V a, V b) { return _mm512_min_ps(a, b); }
 GANCLI_INLINE bool any_greater(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
+GANCLI_INLINE V choose_greater(V a, V b, V x, V y) {
+  const __mmask16 greater = _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ),
+                  nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+  return _mm512_mask_blend_ps(__mmask16(greater | nan), y, x);
+}
 GANCLI_INLINE V where_greater(V a, V b, V yes, V no) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
 }
@@ -84,11 +94,15 @@ GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int
 }
 
 #include "kernels_body.h"
+#include "layer_body.h"
+
+constexpr LayerKernels layer_kernels = {GATHER_VECTORS, copy_block, transpose_block, best_piece,
+                                        gather,         sum,        momentum,        dropout};
 
 }  // namespace
 
-const Kernels kernels_avx512 = {"avx512",       ROWS,     LANES, WIDTH,        centre_row,
-                                transpose_rows, multiply, score, multiply_add, stream};
+const Kernels kernels_avx512 = {"avx512", ROWS,  LANES,        WIDTH,  centre_row,    transpose_rows,
+                                multiply, score, multiply_add, stream, &layer_kernels};
 
 }  // namespace gancli
 

@@ -4,6 +4,7 @@
 // Tile 4×8: 8 accumulators, two vectors of lanes and a broadcast fit 16 registers with room for the products,
 // since without a fused multiply-add each needs a register of its own.
 #include "kernels.h"
+#include "layer_kernels.h"
 
 #define GANCLI_INLINE inline __attribute__((always_inline))
 
@@ -15,6 +16,7 @@ typedef std::int32_t Bits __attribute__((vector_size(16)));
 constexpr int WIDTH = 4;
 constexpr int ROWS = 4;
 constexpr int VECTORS = 2;
+constexpr int GATHER_VECTORS = 6;
 
 GANCLI_INLINE V load(const float* p) {
   V v;
@@ -29,6 +31,9 @@ GANCLI_INLINE V load_first(const float* p, int count) {
   for (int i = 0; i < count; ++i) v[i] = p[i];
   return v;
 }
+GANCLI_INLINE void store_first(float* p, V v, int count) {
+  for (int i = 0; i < count; ++i) p[i] = v[i];
+}
 GANCLI_INLINE V add(V a, V b) { return a + b; }
 GANCLI_INLINE V sub(V a, V b) { return a - b; }
 GANCLI_INLINE V mul(V a, V b) { return a * b; }
@@ -41,6 +46,7 @@ GANCLI_INLINE bool any_greater(V a, V b) {
   const Bits greater = a > b;
   return (greater[0] | greater[1] | greater[2] | greater[3]) != 0;
 }
+GANCLI_INLINE V choose_greater(V a, V b, V x, V y) { return select((a > b) | (a != a), x, y); }
 GANCLI_INLINE V where_greater(V a, V b, V yes, V no) { return select(a > b, yes, no); }
 GANCLI_INLINE V shift_to_exponent(V v) {
   typedef std::uint32_t Unsigned __attribute__((vector_size(16)));
@@ -54,10 +60,14 @@ GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int
 }
 
 #include "kernels_body.h"
+#include "layer_body.h"
+
+constexpr LayerKernels layer_kernels = {GATHER_VECTORS, copy_block, transpose_block, best_piece,
+                                        gather,         sum,        momentum,        dropout};
 
 }  // namespace
 
-const Kernels kernels_baseline = {"baseline",     ROWS,     LANES, WIDTH,        centre_row,
-                                  transpose_rows, multiply, score, multiply_add, stream};
+const Kernels kernels_baseline = {"baseline", ROWS,  LANES,        WIDTH,  centre_row,    transpose_rows,
+                                  multiply,   score, multiply_add, stream, &layer_kernels};
 
 }  // namespace gancli

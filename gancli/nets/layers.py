@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gancli.nets import initialise
-from gancli.ops import maxout
+from gancli.ops import dense, dropout, maxout
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -39,15 +39,15 @@ class WeightedLayer(nn.Module):
 class Dense(WeightedLayer):
     """A fully connected layer, y = f(x·Wᵀ + b)."""
 
-    def __init__(self, inputs: int, units: int, activation: str) -> None:
+    def __init__(self, inputs: int, units: int, activation: str, backend: str = "auto") -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(units, inputs))
         self.bias = nn.Parameter(torch.zeros(units))
-        self.activation = activation
+        self.activation, self.backend = activation, backend
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs) to (batch, units)."""
-        return _ACTIVATIONS[self.activation](F.linear(x, self.weight, self.bias))
+        return dense(x, self.weight, self.bias, self.activation, backend=self.backend)
 
 
 class Maxout(WeightedLayer):
@@ -128,14 +128,13 @@ class Dropout(nn.Module):
     repeats the masks.
     """
 
-    def __init__(self, keep: float) -> None:
+    def __init__(self, keep: float, backend: str = "auto") -> None:
         super().__init__()
-        self.keep = keep
+        self.keep, self.backend = keep, backend
         self.rng: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x·mask/keep, the shape of x."""
         if not self.training or self.keep == 1:
             return x
-        mask = torch.empty_like(x).bernoulli_(self.keep, generator=self.rng)
-        return x * mask.mul_(1 / self.keep)
+        return dropout(x, self.keep, self.rng, backend=self.backend)

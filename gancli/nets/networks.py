@@ -64,7 +64,7 @@ class Discriminator(nn.Module):
             if layer.kind != "conv-maxout" and len(current) > 1:
                 self.layers.append(nn.Flatten())
                 current = (math.prod(current),)
-            self.layers.append(layers.Dropout(keep_hidden if number else keep_input))
+            self.layers.append(layers.Dropout(keep_hidden if number else keep_input, backend))
             # The last layer's sigmoid belongs to the losses, which need its logit to be exact where D is sure.
             logit = number == len(self.text) - 1
             module, current = _build(
@@ -128,7 +128,7 @@ def _build(
 
     size = tuple(out if part == spec.OUT else part for part in layer.size)
     if layer.kind == "dense":
-        return layers.Dense(math.prod(current), size[0], activation), size
+        return layers.Dense(math.prod(current), size[0], activation, backend), size
     if layer.kind == "maxout":
         return layers.Maxout(math.prod(current), size[0], size[1], backend), size[:1]
     if layer.kind == "reshape":

@@ -11,6 +11,9 @@ import os
 from types import ModuleType
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
 from gancli.errors import UsageError
 
 Backend = Literal["auto", "torch", "native"]
@@ -82,6 +85,38 @@ def choose(backend: str, *, operation: str, device_type: str, supported: bool, w
             "Use backend 'torch' or 'auto'."
         )
     return None
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def chosen(backend: str, operation: str, device_type: str, supported: bool, why_not: str) -> bool:
+    """Say whether `choose` chooses the native module; torch.compile asks once and takes the answer as given."""
+    return (
+        choose(backend, operation=operation, device_type=device_type, supported=supported, why_not=why_not) is not None
+    )
+
+
+@functools.cache
+def torch_multiplies_fast() -> bool:
+    """Say whether torch's own matrix product runs near this CPU's arithmetic peak: MKL on an Intel CPU."""
+    module, _ = load("_cpu")
+    return module is None or (torch.backends.mkl.is_available() and bool(module.intel))
+
+
+def require(name: str, operation: str) -> ModuleType:
+    """Return the native module, for an operator that was called without asking `choose` first.
+
+    Raises:
+        UsageError: it is missing.
+    """
+    module, reason = load(name)
+    if module is None:
+        raise UsageError(f"{operation} has no native module: {reason}.")
+    return module
+
+
+def address(tensor: Tensor | None) -> int:
+    """Return where the numbers lie, 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def cpu_isa(module: ModuleType) -> str:

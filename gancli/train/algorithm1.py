@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gancli.nets.networks import Discriminator, Generator
+from gancli.ops import gradients
 from gancli.train.losses import discriminator_loss, generator_loss
 
 Sampler = Callable[[], Tensor]  # draws a minibatch of m
@@ -114,7 +115,7 @@ def _judge(D: Discriminator, x: Tensor, x_g: Tensor) -> tuple[Tensor, Tensor]:
 
 def _gradients(loss: Tensor, player: torch.nn.Module, *, retain_graph: bool = False) -> tuple[Tensor, ...]:
     """Return the gradient of `loss` for one player's weights only."""
-    return torch.autograd.grad(loss, list(player.parameters()), retain_graph=retain_graph)
+    return gradients(loss, list(player.parameters()), retain_graph=retain_graph)
 
 
 def _descend(

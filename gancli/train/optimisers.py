@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gancli.config import Config
+from gancli.ops import momentum_update
 
 
 class Pylearn2Momentum(torch.optim.Optimizer):
@@ -31,9 +32,8 @@ class Pylearn2Momentum(torch.optim.Optimizer):
                 if "velocity" not in self.state[p]:
                     self.state[p]["velocity"] = torch.zeros_like(p)
             velocities = [self.state[p]["velocity"] for p in parameters]
-            torch._foreach_mul_(velocities, group["momentum"])
-            torch._foreach_add_(velocities, [p.grad for p in parameters], alpha=-group["lr"])
-            torch._foreach_add_(parameters, velocities)
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            momentum_update(parameters, velocities, gradients, lr=group["lr"], momentum=group["momentum"])
 
 
 def make_optimiser(config: Config, network: nn.Module) -> torch.optim.Optimizer:

@@ -1,0 +1,59 @@
+// What the layers' products need from an instruction set beyond `multiply` (kernels.h): copies into panels, the
+// epilogue of a maxout layer, and products with sparse rows. Same rules: registers here, threads in the loops.
+#pragma once
+
+#include <cstdint>
+
+namespace gancli {
+
+// One non-zero of a sparse row: value · panel[at .. at + columns).
+struct Entry {
+  int32_t at;  // where the row of the panel begins, in floats
+  float value;
+};
+
+// Random numbers come in blocks: number i of a stream is word i / (DROPOUT_BLOCK/4) % 4 of counter
+// i / DROPOUT_BLOCK · (DROPOUT_BLOCK/4) + i % (DROPOUT_BLOCK/4), the same for every instruction set.
+constexpr int DROPOUT_BLOCK = 64;
+
+struct LayerKernels {
+  // Vectors in a row of the dense panel that `gather` reads. All accumulators of a row stay in registers, twice
+  // over, and the panel stays in the first-level cache (sparse_product.cpp says how many rows that allows).
+  int gather_vectors;
+
+  // out[r][c] = src[r][c], with zeros for c in [columns, columns rounded up to a vector).
+  void (*copy_block)(int num_rows, int columns, const float* src, int64_t src_stride, float* out,
+                     int64_t out_stride);
+
+  // out[c][r] = src[r][c]; with `pad`, zeros for r in [num_rows, num_rows rounded up to a vector).
+  void (*transpose_block)(int num_rows, int columns, const float* src, int64_t src_stride, float* out,
+                          int64_t out_stride, bool pad);
+
+  // The pieces of `units` units lie one below the other in a tile of scalar products. Per unit and lane:
+  //   best = max over pieces j of tile[j] + bias[j], piece = the lowest j that reaches it
+  // A NaN wins against every number. With first_piece > 0, best and piece already hold the result of the pieces
+  // before it.
+  //   tile [units·pieces][lanes];  bias: unit u at bias + u·bias_stride, [pieces];
+  //   best, piece: unit u at + u·best_stride, [lanes];  piece holds small whole numbers, as floats
+  void (*best_piece)(int units, int pieces, int num_lanes, const float* tile, const float* bias,
+                     int64_t bias_stride, int first_piece, bool relu, float* best, float* piece,
+                     int64_t best_stride);
+
+  // out[c] (+)= Σ_e entries[e].value · panel[entries[e].at + c] for c < num_vectors·width, num_vectors ≤
+  // gather_vectors; the last vector of out is written up to `columns` only.
+  void (*gather)(int64_t num_entries, const Entry* entries, const float* panel, int columns, float* out,
+                 bool fresh);
+
+  // Σ_k row[k]
+  float (*sum)(int64_t count, const float* row);
+
+  // Pylearn2's momentum: velocity = momentum·velocity − lr·gradient, then parameter += velocity.
+  void (*momentum)(int64_t count, float momentum, float lr, const float* gradient, float* velocity,
+                   float* parameter);
+
+  // y[i] = x[i]·scale where random number first_block·DROPOUT_BLOCK + i of the stream `seed` is at most last, else 0.
+  void (*dropout)(int64_t first_block, int64_t count, uint64_t seed, uint32_t last, float scale,
+                  const float* x, float* y);
+};
+
+}  // namespace gancli
