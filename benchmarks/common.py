@@ -1,7 +1,7 @@
 """What the benchmarks share: interleaved timing, the limits of the machine, and what to print beside every figure.
 
-A figure in seconds means little on a machine that others use too. So every round times all contenders one after
-another, with the peak of fused multiply-adds measured before and after each; what is quoted is the median over rounds,
+A figure in seconds means little on a machine that others use too. So every round times all contenders one after the
+other, with the peak of fused multiply-adds measured before and after each; what is quoted is the median over rounds,
 and ratios and fractions are taken within a round.
 """
 

@@ -19,6 +19,8 @@ from gancli.ops import checks, native
 # (one per σ) run in the second-level cache instead of memory.
 TILE_ROWS = 256
 TILE_COLUMNS = 4096
+# Columns of one matrix product: float32 rounding grows with the length of a sum, so that d is summed in pieces.
+SLAB = 256
 
 
 def parzen_log_sum_exp(
@@ -185,16 +187,29 @@ def _tiled(x: Tensor, samples: Tensor, widths: Tensor) -> Tensor:
         if not torch.isfinite(norms).all():
             raise _overflow_error(name)
     scales = [-0.5 / width**2 for width in widths.tolist()]
-    result = x.new_full((len(scales), x.shape[0]), -math.inf)
+    # In double precision, which costs nothing here: the largest exponent alone has tens of thousands of nats.
+    result = x.new_full((len(scales), x.shape[0]), -math.inf, dtype=torch.float64)
     for row in range(0, x.shape[0], TILE_ROWS):
         rows = slice(row, row + TILE_ROWS)
         for column in range(0, samples.shape[0], TILE_COLUMNS):
             columns = slice(column, column + TILE_COLUMNS)
-            distances = torch.addmm(sample_norms[columns], x[rows], samples[columns].T, alpha=-2)
-            distances.add_(x_norms[rows, None]).clamp_(min=0)
+            distances = _squared_distances(x[rows], samples[columns], x_norms[rows], sample_norms[columns])
             nearest = distances.min(dim=1, keepdim=True).values
             distances.sub_(nearest)
             for s, scale in enumerate(scales):
-                partial = (distances * scale).exp_().sum(dim=1).log_() + nearest[:, 0] * scale
-                result[s, rows] = torch.logaddexp(result[s, rows], partial)
-    return result
+                sums = (distances * scale).exp_().sum(dim=1, dtype=torch.float64)
+                result[s, rows] = torch.logaddexp(result[s, rows], sums.log_() + nearest[:, 0].double() * scale)
+    return result.to(x.dtype)
+
+
+def _squared_distances(x: Tensor, samples: Tensor, x_norms: Tensor, sample_norms: Tensor) -> Tensor:
+    """Return ‖x_i − μ_j‖² of one tile, (m, n), the nearest of each row exact to rounding of the difference itself."""
+    products = x[:, :SLAB] @ samples[:, :SLAB].T
+    for column in range(SLAB, x.shape[1], SLAB):
+        columns = slice(column, column + SLAB)
+        products.addmm_(x[:, columns], samples[:, columns].T)
+    distances = products.mul_(-2).add_(x_norms[:, None]).add_(sample_norms).clamp_(min=0)
+    # What cancels in ‖x‖² − 2 x·μ + ‖μ‖² hurts where little is left; there one look at the difference settles it.
+    index = distances.argmin(dim=1, keepdim=True)
+    closest = (x - samples[index[:, 0]]).square().sum(dim=1, keepdim=True)
+    return distances.scatter_(1, index, closest)
