@@ -15,7 +15,7 @@ from pathlib import Path
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, CCompilerError, CompileError
 
 STRICT = os.environ.get("GANCLI_WERROR") == "1"
 
@@ -23,6 +23,7 @@ STRICT = os.environ.get("GANCLI_WERROR") == "1"
 # (csrc/cpu/kernels_avx512.cpp), so that one build runs anywhere and no flag has to follow a file.
 COMPILE_FLAGS = ["-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
 OPENMP_FLAG = "-fopenmp"
+BUILD_ERRORS = (BaseError, CCompilerError, CompileError, OSError)
 
 
 class BuildNative(build_ext):  # type: ignore[misc]  # setuptools is untyped
@@ -38,7 +39,7 @@ class BuildNative(build_ext):  # type: ignore[misc]  # setuptools is untyped
             else:
                 print(f"{ext.name}: the compiler has no {OPENMP_FLAG}; building for one thread", file=sys.stderr)
             super().build_extension(ext)
-        except (BaseError, OSError) as error:
+        except BUILD_ERRORS as error:
             if STRICT:
                 raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -52,7 +53,7 @@ class BuildNative(build_ext):  # type: ignore[misc]  # setuptools is untyped
             try:
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=[OPENMP_FLAG])
                 self.compiler.link_executable(objects, "openmp", output_dir=folder, extra_postargs=[OPENMP_FLAG])
-            except (BaseError, OSError):
+            except BUILD_ERRORS:
                 return False
         return True
 

@@ -1,8 +1,8 @@
 """What the benchmarks share: interleaved timing, the limits of the machine, and what to print beside every figure.
 
-A figure in seconds means little on a machine that others use too, so every round times all contenders one after another,
-with the peak of fused multiply-adds measured before and after each: what is quoted is the median over rounds, and ratios
-and fractions are taken within a round.
+A figure in seconds means little on a machine that others use too. So every round times all contenders one after
+another, with the peak of fused multiply-adds measured before and after each; what is quoted is the median over rounds,
+and ratios and fractions are taken within a round.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def read_bandwidth(data: Tensor, rounds: int = 5) -> float:
     """Measure how fast `data` (contiguous float32) is read once through on torch's threads, in bytes per second."""
     module = cpu_module()
     isa, threads = native.cpu_isa(module), torch.get_num_threads()
-    rates = [module.read_bandwidth(data.data_ptr(), data.numel(), threads, isa) for _ in range(rounds)]
+    rates: list[float] = [module.read_bandwidth(data.data_ptr(), data.numel(), threads, isa) for _ in range(rounds)]
     return statistics.median(rates)
 
 

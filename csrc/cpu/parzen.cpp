@@ -1,7 +1,7 @@
 // The loops of the Parzen log-sum-exp. From the outside in:
 //
-//   work items     a block of points × a range of sample chunks, handed to threads as they come free
-//     points       centred and transposed once per item into lane panels, which stay in the second-level
+//   work items     blocks of points × a range of sample chunks, handed to threads as they come free
+//     block        of points, centred and transposed once per item into lane panels, which stay in the second-level
 //     cache chunks       a fixed cut of the samples: the running sums start and end here, in float32 within,
 //     double beyond
 //       samples    a few rows at a time, centred into a row panel that stays in the first-level cache slab by
@@ -87,6 +87,8 @@ struct Plan {
   std::int64_t chunk;             // samples per chunk
   std::int64_t chunks;
   std::int64_t ranges;  // groups of chunks; 1 unless there are too few blocks for the threads
+  std::int64_t
+      groups;  // groups of blocks that one thread works through in turn; as many as blocks unless samples are few
 
   Plan(const Kernels& kernels, const Slabs& slabs, std::int64_t m, std::int64_t n, int threads) {
     const std::int64_t panel_bytes = slabs.total() * kernels.lanes * std::int64_t(sizeof(float));
@@ -94,13 +96,15 @@ struct Plan {
     panels = ceil_div(m, kernels.lanes);
     chunk = std::clamp(ceil_div(n, MAX_CHUNKS), MIN_CHUNK, MAX_CHUNK) / kernels.rows * kernels.rows;
     chunks = ceil_div(n, chunk);
-    const std::int64_t panels_worthwhile = n < FEW_PANELS * kernels.rows ? MAX_PANELS / 3 : MAX_PANELS;
+    const bool few_samples = n < FEW_PANELS * kernels.rows;
+    const std::int64_t panels_worthwhile = few_samples ? MAX_PANELS / 3 : MAX_PANELS;
     blocks = ceil_div(panels, std::clamp<std::int64_t>(fit, 1, panels_worthwhile));
     const std::int64_t wanted = ITEMS_PER_THREAD * threads;
     if (blocks * chunks < wanted) blocks = std::min(panels, ceil_div(wanted, chunks));
     if (blocks >= threads) blocks = std::min(panels, ceil_div(blocks, threads) * threads);
     panels_per_block = ceil_div(panels, blocks);
     ranges = blocks >= wanted ? 1 : std::min(chunks, ceil_div(wanted, blocks));
+    groups = few_samples ? std::min(blocks, wanted) : blocks;
   }
 
   // Part `i` of `parts` equal parts of 0 .. count: where it begins (part i + 1 begins where it ends).
@@ -204,6 +208,12 @@ struct Nearest {
   std::int64_t index;  // among all samples
 };
 
+// What to read ahead while a tile is worked on: `step` bytes from `data` on per column.
+struct Ahead {
+  const char* data;
+  std::int64_t step;
+};
+
 // One call: everything that its threads share.
 class Call {
  public:
@@ -230,7 +240,8 @@ class Call {
   bool pack_points(Buffers& buffers, std::int64_t first_panel, std::int64_t num_panels) const;
   bool pack_samples(Buffers& buffers, std::int64_t first, int count) const;
   void score_chunk(Buffers& buffers, std::int64_t num_panels, std::int64_t block_lanes, std::int64_t begin,
-                   std::int64_t end);
+                   std::int64_t end, Ahead next_points);
+  Ahead ahead_of(Rows rows, std::int64_t first, std::int64_t count, std::int64_t steps) const;
   void fold(const Buffers& buffers, std::int64_t first, std::int64_t count, std::int64_t chunk);
   void finish_point(Buffers& buffers, std::int64_t i, float* out) const;
   LaneState lane_state(const Buffers& buffers, std::int64_t panel) const;
@@ -298,7 +309,7 @@ bool Call::pack_samples(Buffers& buffers, std::int64_t first, int count) const {
 }
 
 void Call::score_chunk(Buffers& buffers, std::int64_t num_panels, std::int64_t block_lanes,
-                       std::int64_t begin, std::int64_t end) {
+                       std::int64_t begin, std::int64_t end, Ahead next_points) {
   const std::int64_t lanes = num_panels * kernels_.lanes;
   std::fill_n(buffers.max, lanes, -FLT_MAX);
   std::fill_n(buffers.sum, lanes * num_sigmas_, 0.0f);
@@ -306,7 +317,8 @@ void Call::score_chunk(Buffers& buffers, std::int64_t num_panels, std::int64_t b
 
   const std::int64_t panel_floats = slabs_.total() * kernels_.lanes;
   const std::int64_t tile_floats = std::int64_t(kernels_.rows) * kernels_.lanes;
-  const bool contiguous = samples_.column_stride == 1 && samples_.row_stride == slabs_.columns;
+  const char* ahead = next_points.data;
+  std::int64_t step = next_points.step;
   int count;
   for (std::int64_t first = begin; first < end; first += count) {
     // Full panels, and two even ones at the end instead of a full one and a crumb.
@@ -316,13 +328,13 @@ void Call::score_chunk(Buffers& buffers, std::int64_t num_panels, std::int64_t b
                                                                    : left);
     if (!pack_samples(buffers, first, count)) return refuse(Refused::samples);
 
-    // While this panel is worked on, the next one comes into the second-level cache, spread evenly over the
-    // work.
-    const char* ahead = reinterpret_cast<const char*>(samples_.data + (first + count) * samples_.row_stride);
-    const std::int64_t bytes_ahead = std::min<std::int64_t>(kernels_.rows, samples_.count - first - count) *
-                                     slabs_.columns * std::int64_t(sizeof(float));
-    const std::int64_t step = contiguous ? ceil_div(bytes_ahead, slabs_.total() * num_panels) : 0;
-    if (step == 0) ahead = reinterpret_cast<const char*>(buffers.samples);
+    // While this panel is worked on, the next one comes into the second-level cache, spread evenly over the work.
+    if (!next_points.data) {
+      const std::int64_t next = std::min<std::int64_t>(kernels_.rows, samples_.count - first - count);
+      const Ahead rows = ahead_of(samples_, first + count, next, slabs_.total() * num_panels);
+      ahead = rows.data;
+      step = rows.step;
+    }
 
     std::int64_t column = 0;
     for (int slab = 0; slab < slabs_.count; ++slab) {
@@ -395,24 +407,41 @@ void Call::finish_point(Buffers& buffers, std::int64_t i, float* out) const {
   }
 }
 
+// Where to read ahead so that rows [first, first + count) are there after `steps` columns of a tile.
+Ahead Call::ahead_of(Rows rows, std::int64_t first, std::int64_t count, std::int64_t steps) const {
+  const bool contiguous = rows.column_stride == 1 && rows.row_stride == slabs_.columns;
+  if (!contiguous || count <= 0) return {reinterpret_cast<const char*>(rows.data), 0};
+  const std::int64_t bytes = count * slabs_.columns * std::int64_t(sizeof(float));
+  return {reinterpret_cast<const char*>(rows.data + first * rows.row_stride), ceil_div(bytes, steps)};
+}
+
 void Call::run_item(Buffers& buffers, std::int64_t item) {
-  const std::int64_t block = item / plan_.ranges, range = item % plan_.ranges;
-  const std::int64_t first_panel = Plan::part(plan_.panels, plan_.blocks, block);
-  const std::int64_t num_panels = Plan::part(plan_.panels, plan_.blocks, block + 1) - first_panel;
-  const std::int64_t first = first_panel * kernels_.lanes;
-  const std::int64_t count = std::min(num_panels * kernels_.lanes, x_.count - first);
-  if (!pack_points(buffers, first_panel, num_panels)) return refuse(Refused::x);
-  const std::int64_t end = Plan::part(plan_.chunks, plan_.ranges, range + 1);
-  for (std::int64_t chunk = Plan::part(plan_.chunks, plan_.ranges, range); chunk < end; ++chunk) {
-    score_chunk(buffers, num_panels, count, chunk * plan_.chunk,
-                std::min((chunk + 1) * plan_.chunk, samples_.count));
-    if (refused()) return;
-    fold(buffers, first, count, chunk);
+  const std::int64_t group = item / plan_.ranges, range = item % plan_.ranges;
+  const std::int64_t last_block = Plan::part(plan_.blocks, plan_.groups, group + 1);
+  const std::int64_t last_chunk = Plan::part(plan_.chunks, plan_.ranges, range + 1);
+  for (std::int64_t block = Plan::part(plan_.blocks, plan_.groups, group); block < last_block; ++block) {
+    const std::int64_t first_panel = Plan::part(plan_.panels, plan_.blocks, block);
+    const std::int64_t num_panels = Plan::part(plan_.panels, plan_.blocks, block + 1) - first_panel;
+    const std::int64_t first = first_panel * kernels_.lanes;
+    const std::int64_t count = std::min(num_panels * kernels_.lanes, x_.count - first);
+    if (!pack_points(buffers, first_panel, num_panels)) return refuse(Refused::x);
+    // Where samples are few, what comes next is the points of the next block.
+    Ahead next_points{nullptr, 0};
+    if (plan_.groups < plan_.blocks && block + 1 < last_block) {
+      const std::int64_t steps = slabs_.total() * num_panels * ceil_div(samples_.count, kernels_.rows);
+      next_points = ahead_of(x_, first + count, std::min(count, x_.count - first - count), steps);
+    }
+    for (std::int64_t chunk = Plan::part(plan_.chunks, plan_.ranges, range); chunk < last_chunk; ++chunk) {
+      score_chunk(buffers, num_panels, count, chunk * plan_.chunk,
+                  std::min((chunk + 1) * plan_.chunk, samples_.count), next_points);
+      if (refused()) return;
+      fold(buffers, first, count, chunk);
+    }
   }
 }
 
 Refused Call::run(float* out, int threads) {
-  const std::int64_t items = plan_.blocks * plan_.ranges;
+  const std::int64_t items = plan_.groups * plan_.ranges;
   std::atomic<bool> out_of_memory{false};
 #pragma omp parallel num_threads(threads)
   {

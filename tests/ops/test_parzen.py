@@ -15,8 +15,8 @@ from gancli.errors import InputError, UsageError
 from gancli.ops import native, parzen_log_likelihood, parzen_log_sum_exp, parzen_log_sum_exp_reference
 
 # How far a result in nats may be from the float64 formula: score / σ² + relative · |L| + absolute.
-#   score     error of a half squared distance for centred data of d = 784 in [0, 1]. Native: 5e-6 is the worst seen, from
-#             rounding at ½ in slabs of 128 columns; a nearest distance that would err more is computed once more. Torch
+#   score     error of a half squared distance for centred data of d = 784 in [0, 1]. Native: 5e-6 is the worst seen,
+#             from sums of slabs of 128 columns; a nearest distance that would err more is computed once more. Torch
 #             sums hundreds of columns in one float and has no second look: 8e-5 is the worst seen, for binary images.
 #   relative  the result is a float32: half a unit in the last place, and as much again for the subtraction before.
 #   absolute  the exponential (1e-7) and the sum of its terms.
