@@ -16,6 +16,9 @@ from gancli.ops.gradients import needed, room_for_gradient
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh")
 # Layers with fewer units leave most of a tile of the native kernel empty.
 _LEAST_UNITS = 32
+# Up to this share of non-zeros in the cotangent behind a relu, lists of them (csrc/cpu/sparse_product.cpp) beat
+# MKL's dense products; at a half they break even.
+_FEW = 0.35
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "linear", *, backend: str = "auto") -> Tensor:
@@ -25,8 +28,8 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "linear", *
 
     The native path fuses relu, computes no gradient in vain and reuses the memory of the last one. "auto" leaves its
     matrix products to torch where those are fast: on Intel CPUs, where MKL reaches about 0.9 of the arithmetic peak at
-    these shapes and the kernels here 0.8 (on an AMD Zen 5 MKL reaches 0.3, the kernels 0.8). The rule knows only the
-    CPU, so that a machine always computes alike.
+    these shapes and the kernels here 0.8 (on an AMD Zen 5 MKL reaches 0.3, the kernels 0.8). The rule knows the CPU and
+    the numbers, never a measured time, so that a machine always computes alike.
 
     Args:
         x: (batch, in) float.
@@ -105,7 +108,8 @@ class _Dense(torch.autograd.Function):
         needs = needed(ctx, (x, weight, bias))
         v_z = torch.ops.aten.threshold_backward(v_y, relu[0], 0) if relu else v_y
         v_weight = room_for_gradient(weight) if needs[1] else None
-        if ctx.own_products:
+        few = bool(relu) and v_z.numel() > 0 and int(torch.count_nonzero(v_z)) <= _FEW * v_z.numel()
+        if ctx.own_products or (few and x.numel() > 0):
             v_x = torch.empty_like(x) if needs[0] else None
             v_bias = torch.empty_like(bias) if needs[2] else None
             _gradients_natively(v_z.contiguous(), x, weight, v_x, v_weight, v_bias)

@@ -111,6 +111,23 @@ def test_auto_computes_alike_with_either_product(
     assert called == (["_product_natively", "_gradients_natively"] if own_products else [])
 
 
+@pytest.mark.parametrize(("share", "by_lists"), [(0.2, True), (0.6, False)])
+def test_a_cotangent_of_few_non_zeros_goes_through_lists(
+    native_route, monkeypatch: pytest.MonkeyPatch, share: float, by_lists: bool
+) -> None:
+    called: list[str] = []
+    module = sys.modules["gancli.ops.dense"]
+    original = module._gradients_natively
+    monkeypatch.setattr(module, "_gradients_natively", lambda *a: (called.append("lists"), original(*a))[1])
+    monkeypatch.setattr(native, "torch_multiplies_fast", lambda: True)
+    x, weight, bias = layer(50, 19, 40)
+    with torch.no_grad():
+        bias[int(40 * share) :] = -100.0  # these units never pass relu, the others always do
+        bias[: int(40 * share)] = 100.0
+    check(x, weight, bias, "relu", "auto")
+    assert called == (["lists"] if by_lists else [])
+
+
 def test_auto_leaves_narrow_layers_to_torch() -> None:
     assert type(dense(*layer(8, 9, 31)).grad_fn).__name__ == "AddmmBackward0"
     assert type(dense(*layer(8, 9, 40), backend="torch").grad_fn).__name__ == "AddmmBackward0"
