@@ -108,8 +108,7 @@ class _Dense(torch.autograd.Function):
         needs = needed(ctx, (x, weight, bias))
         v_z = torch.ops.aten.threshold_backward(v_y, relu[0], 0) if relu else v_y
         v_weight = room_for_gradient(weight) if needs[1] else None
-        few = bool(relu) and v_z.numel() > 0 and int(torch.count_nonzero(v_z)) <= _FEW * v_z.numel()
-        if ctx.own_products or (few and x.numel() > 0):
+        if ctx.own_products or (relu and 0 not in (*x.shape, len(weight)) and _few_nonzeros(v_z)):
             v_x = torch.empty_like(x) if needs[0] else None
             v_bias = torch.empty_like(bias) if needs[2] else None
             _gradients_natively(v_z.contiguous(), x, weight, v_x, v_weight, v_bias)
@@ -117,6 +116,12 @@ class _Dense(torch.autograd.Function):
         if v_weight is not None:
             torch.mm(v_z.T, x, out=v_weight)
         return v_z @ weight if needs[0] else None, v_weight, v_z.sum(dim=0) if needs[2] else None, None, None
+
+
+def _few_nonzeros(v_z: Tensor) -> bool:
+    module = native.require("_cpu", "dense")
+    count: int = module.count_nonzeros(v_z.contiguous().data_ptr(), v_z.numel())
+    return count <= _FEW * v_z.numel()
 
 
 def _product_natively(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
