@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import parzen
+from benchmarks import maxout, parzen, train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,7 +12,8 @@ def main() -> None:
     """Measure gancli beside its peers; each is checked against float64 before it is timed."""
 
 
-main.add_command(parzen.command)
+for module in (parzen, maxout, train):
+    main.add_command(module.command)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

@@ -136,6 +136,13 @@ PYBIND11_MODULE(_cpu, module) {
              py::arg("v_x"), py::arg("v_weight"), py::arg("v_bias"), py::arg("threads"), py::arg("isa") = "",
              "Write the gradients whose address is not 0 (cpu/maxout.h).");
 
+  module.def(
+      "count_nonzeros",
+      [](std::uintptr_t values, std::int64_t count) {
+        py::gil_scoped_release release;
+        return gancli::count_nonzeros(pointer<const float>(values), count);
+      },
+      py::arg("values"), py::arg("count"), "Count the float32 that are not zero.");
   module.def("dropout", &dropout, py::arg("x"), py::arg("y"), py::arg("count"), py::arg("seed"),
              py::arg("keep"), py::arg("threads"), py::arg("isa") = "",
              "Write x/keep or 0 to y (cpu/elementwise.h).");

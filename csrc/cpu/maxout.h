@@ -31,4 +31,7 @@ void maxout_backward(const Kernels& kernels, LayerShape shape, const float* v_y,
                      const float* x, const float* weight, float* v_x, float* v_weight, float* v_bias,
                      int threads);
 
+// How many of values [count] are not zero.
+std::int64_t count_nonzeros(const float* values, std::int64_t count);
+
 }  // namespace gancli

@@ -11,11 +11,14 @@ from torch.nn import functional as F
 
 from gancli.errors import InputError
 from gancli.ops import checks, native
-from gancli.ops.gradients import needed
+from gancli.ops.gradients import needed, room_for_gradient
 
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh")
 # Layers with fewer units leave most of a tile of the native kernel empty.
 _LEAST_UNITS = 32
+# Up to this share of non-zeros in the cotangent behind a relu, lists of them (csrc/cpu/sparse_product.cpp) beat
+# MKL's dense products; at a half they break even.
+_FEW = 0.35
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "linear", *, backend: str = "auto") -> Tensor:
@@ -23,9 +26,10 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "linear", *
 
     y = f(x·weightᵀ + bias), f one of linear, relu, sigmoid, tanh
 
-    "auto" takes the native kernel where torch's own matrix product is slow: on CPUs other than Intel's, whose MKL
-    reaches about 0.9 of the arithmetic peak at these shapes (the native kernel 0.8; on an AMD Zen 5 MKL reaches 0.3 and
-    the native kernel 0.8). The rule knows the CPU and the shapes, so that a machine always chooses alike.
+    The native path fuses relu, computes no gradient in vain and reuses the memory of the last one. "auto" leaves its
+    matrix products to torch where those are fast: on Intel CPUs, where MKL reaches about 0.9 of the arithmetic peak at
+    these shapes and the kernels here 0.8 (on an AMD Zen 5 MKL reaches 0.3, the kernels 0.8). The rule knows the CPU and
+    the numbers, never a measured time, so that a machine always computes alike.
 
     Args:
         x: (batch, in) float.
@@ -47,9 +51,11 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "linear", *
     why_not = f"it computes in float32 outside autocast and torch.compile, x is {x.dtype}, weight {weight.dtype}"
     if not native.chosen(backend, "maxout_forward", x.device.type, supported, why_not):
         return dense_reference(x, weight, bias, activation)
-    if native.requested_backend(backend) == "auto" and (native.torch_multiplies_fast() or len(weight) < _LEAST_UNITS):
+    asked = native.requested_backend(backend) == "native"
+    if len(weight) < _LEAST_UNITS and not asked:
         return dense_reference(x, weight, bias, activation)
-    y: Tensor = _Dense.apply(x, weight, bias, activation == "relu")  # type: ignore[no-untyped-call]
+    own_products = asked or not native.torch_multiplies_fast()
+    y: Tensor = _Dense.apply(x, weight, bias, activation == "relu", own_products)  # type: ignore[no-untyped-call]
     return y if activation == "relu" else _activate(y, activation)
 
 
@@ -80,30 +86,18 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> None:
 
 
 class _Dense(torch.autograd.Function):
-    """Linear map and relu as a maxout layer of one piece: csrc/cpu/maxout.cpp."""
+    """Linear map and relu; with `own_products` as a maxout layer of one piece (csrc/cpu/maxout.cpp)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool, own_products: bool) -> Tensor:
         x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
-        y = x.new_empty(len(x), len(weight))
-        if 0 in (*x.shape, len(weight)):
-            y.copy_(bias.clamp(min=0) if relu else bias)
+        ctx.own_products = own_products and 0 not in (*x.shape, len(weight))
+        if ctx.own_products:
+            y = _product_natively(x, weight, bias, relu)
         else:
-            module = native.require("_cpu", "dense")
-            module.maxout_forward(
-                x=x.data_ptr(),
-                weight=weight.data_ptr(),
-                bias=bias.data_ptr(),
-                batch=len(x),
-                in_=x.shape[1],
-                units=len(weight),
-                pieces=1,
-                relu=relu,
-                y=y.data_ptr(),
-                index=0,
-                threads=torch.get_num_threads(),
-                isa=native.cpu_isa(module),
-            )
+            y = torch.addmm(bias, x, weight.T)
+            if relu:
+                y.relu_()
         ctx.save_for_backward(x, weight, bias, *([y] if relu else []))
         return y
 
@@ -113,32 +107,59 @@ class _Dense(torch.autograd.Function):
         x, weight, bias, *relu = ctx.saved_tensors
         needs = needed(ctx, (x, weight, bias))
         v_z = torch.ops.aten.threshold_backward(v_y, relu[0], 0) if relu else v_y
-        v_z = v_z.contiguous()
-        v_x = torch.empty_like(x) if needs[0] else None
-        v_weight = torch.empty_like(weight) if needs[1] else None
-        v_bias = torch.empty_like(bias) if needs[2] else None
-        if 0 in (*x.shape, len(weight)):
-            found = (v_x, v_weight, v_bias)
-            for gradient in found:
-                if gradient is not None:
-                    gradient.zero_()
-            if v_bias is not None:
-                torch.sum(v_z, dim=0, out=v_bias)
-            return (*found, None)
-        module = native.require("_cpu", "dense")
-        module.maxout_backward(
-            v_y=v_z.data_ptr(),
-            index=0,
-            x=x.data_ptr(),
-            weight=weight.data_ptr(),
-            batch=len(x),
-            in_=x.shape[1],
-            units=len(weight),
-            pieces=1,
-            v_x=native.address(v_x),
-            v_weight=native.address(v_weight),
-            v_bias=native.address(v_bias),
-            threads=torch.get_num_threads(),
-            isa=native.cpu_isa(module),
-        )
-        return v_x, v_weight, v_bias, None
+        v_weight = room_for_gradient(weight) if needs[1] else None
+        if ctx.own_products or (relu and 0 not in (*x.shape, len(weight)) and _few_nonzeros(v_z)):
+            v_x = torch.empty_like(x) if needs[0] else None
+            v_bias = torch.empty_like(bias) if needs[2] else None
+            _gradients_natively(v_z.contiguous(), x, weight, v_x, v_weight, v_bias)
+            return v_x, v_weight, v_bias, None, None
+        if v_weight is not None:
+            torch.mm(v_z.T, x, out=v_weight)
+        return v_z @ weight if needs[0] else None, v_weight, v_z.sum(dim=0) if needs[2] else None, None, None
+
+
+def _few_nonzeros(v_z: Tensor) -> bool:
+    module = native.require("_cpu", "dense")
+    count: int = module.count_nonzeros(v_z.contiguous().data_ptr(), v_z.numel())
+    return count <= _FEW * v_z.numel()
+
+
+def _product_natively(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+    y = x.new_empty(len(x), len(weight))
+    module = native.require("_cpu", "dense")
+    module.maxout_forward(
+        x=x.data_ptr(),
+        weight=weight.data_ptr(),
+        bias=bias.data_ptr(),
+        batch=len(x),
+        in_=x.shape[1],
+        units=len(weight),
+        pieces=1,
+        relu=relu,
+        y=y.data_ptr(),
+        index=0,
+        threads=torch.get_num_threads(),
+        isa=native.cpu_isa(module),
+    )
+    return y
+
+
+def _gradients_natively(
+    v_z: Tensor, x: Tensor, weight: Tensor, v_x: Tensor | None, v_weight: Tensor | None, v_bias: Tensor | None
+) -> None:
+    module = native.require("_cpu", "dense")
+    module.maxout_backward(
+        v_y=v_z.data_ptr(),
+        index=0,
+        x=x.data_ptr(),
+        weight=weight.data_ptr(),
+        batch=len(x),
+        in_=x.shape[1],
+        units=len(weight),
+        pieces=1,
+        v_x=native.address(v_x),
+        v_weight=native.address(v_weight),
+        v_bias=native.address(v_bias),
+        threads=torch.get_num_threads(),
+        isa=native.cpu_isa(module),
+    )

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gancli.errors import InputError
 from gancli.ops import checks, native
-from gancli.ops.gradients import needed
+from gancli.ops.gradients import needed, room_for_gradient
 
 # The winning piece travels to the backward pass as one byte.
 MOST_PIECES = 256
@@ -126,7 +126,7 @@ def _backward(
     v_y, index, x, weight = v_y.contiguous(), index.contiguous(), x.contiguous(), weight.contiguous()
     (batch, inputs), (units, pieces, _) = x.shape, weight.shape
     v_x = torch.empty_like(x) if needs[0] else None
-    v_weight = torch.empty_like(weight) if needs[1] else None
+    v_weight = room_for_gradient(weight) if needs[1] else None
     v_bias = x.new_empty(units, pieces) if needs[2] else None
     if 0 in (batch, units, inputs):
         for gradient in (v_x, v_weight):

@@ -115,7 +115,7 @@ def _judge(D: Discriminator, x: Tensor, x_g: Tensor) -> tuple[Tensor, Tensor]:
 
 def _gradients(loss: Tensor, player: torch.nn.Module, *, retain_graph: bool = False) -> tuple[Tensor, ...]:
     """Return the gradient of `loss` for one player's weights only."""
-    return gradients(loss, list(player.parameters()), retain_graph=retain_graph)
+    return gradients(loss, list(player.parameters()), retain_graph=retain_graph, reuse=True)
 
 
 def _descend(

@@ -20,8 +20,9 @@ class Pylearn2Momentum(torch.optim.Optimizer):
     Source: pylearn2.training_algorithms.learning_rule.Momentum.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, backend: str = "auto") -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
+        self.backend = backend
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # no closure, no loss returned
@@ -33,7 +34,14 @@ class Pylearn2Momentum(torch.optim.Optimizer):
                     self.state[p]["velocity"] = torch.zeros_like(p)
             velocities = [self.state[p]["velocity"] for p in parameters]
             gradients = [p.grad for p in parameters if p.grad is not None]
-            momentum_update(parameters, velocities, gradients, lr=group["lr"], momentum=group["momentum"])
+            momentum_update(
+                parameters,
+                velocities,
+                gradients,
+                lr=group["lr"],
+                momentum=group["momentum"],
+                backend=self.backend,
+            )
 
 
 def make_optimiser(config: Config, network: nn.Module) -> torch.optim.Optimizer:
@@ -42,7 +50,7 @@ def make_optimiser(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=config.lr, betas=(config.adam_beta1, config.adam_beta2))
     if config.momentum_form == "pylearn2":
-        return Pylearn2Momentum(parameters, config.lr, config.momentum)
+        return Pylearn2Momentum(parameters, config.lr, config.momentum, config.backend)
     return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, foreach=True)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from gancli.errors import InputError, UsageError
-from gancli.ops import dense, dense_reference, native
+from gancli.ops import dense, dense_reference, gradients, native
 
 
 def layer(batch: int, inputs: int, units: int) -> list[Tensor]:
@@ -94,23 +96,52 @@ def test_empty_layers(route, batch: int, inputs: int, units: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-def test_auto_leaves_the_product_to_a_torch_that_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = layer(8, 9, 40)
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+@pytest.mark.parametrize("own_products", [False, True])
+def test_auto_computes_alike_with_either_product(
+    native_route, monkeypatch: pytest.MonkeyPatch, own_products: bool, activation: str
+) -> None:
+    called: list[str] = []
+    module = sys.modules["gancli.ops.dense"]  # the name in the package is the function
+    for name in ("_product_natively", "_gradients_natively"):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, f=original, n=name: (called.append(n), f(*a))[1])
+    monkeypatch.setattr(native, "torch_multiplies_fast", lambda: not own_products)
+    check(*layer(21, 19, 40), activation, "auto")
+    assert called == (["_product_natively", "_gradients_natively"] if own_products else [])
 
-    def runs_natively() -> bool:
-        return type(dense(*inputs).grad_fn).__name__ == "_DenseBackward"
 
-    if native.load("_cpu")[0] is None:
-        pytest.skip("no native module")
+@pytest.mark.parametrize(("share", "by_lists"), [(0.2, True), (0.6, False)])
+def test_a_cotangent_of_few_non_zeros_goes_through_lists(
+    native_route, monkeypatch: pytest.MonkeyPatch, share: float, by_lists: bool
+) -> None:
+    called: list[str] = []
+    module = sys.modules["gancli.ops.dense"]
+    original = module._gradients_natively
+    monkeypatch.setattr(module, "_gradients_natively", lambda *a: (called.append("lists"), original(*a))[1])
     monkeypatch.setattr(native, "torch_multiplies_fast", lambda: True)
-    assert not runs_natively()
-    monkeypatch.setattr(native, "torch_multiplies_fast", lambda: False)
-    assert runs_natively()
-    monkeypatch.setenv("GANCLI_BACKEND", "torch")
-    assert not runs_natively()
-    monkeypatch.setenv("GANCLI_BACKEND", "native")
-    monkeypatch.setattr(native, "torch_multiplies_fast", lambda: True)
-    assert runs_natively()
+    x, weight, bias = layer(50, 19, 40)
+    with torch.no_grad():
+        bias[int(40 * share) :] = -100.0  # these units never pass relu, the others always do
+        bias[: int(40 * share)] = 100.0
+    check(x, weight, bias, "relu", "auto")
+    assert called == (["lists"] if by_lists else [])
+
+
+def test_auto_leaves_narrow_layers_to_torch() -> None:
+    assert type(dense(*layer(8, 9, 31)).grad_fn).__name__ == "AddmmBackward0"
+    assert type(dense(*layer(8, 9, 40), backend="torch").grad_fn).__name__ == "AddmmBackward0"
+
+
+@pytest.mark.parametrize("backend", ["auto", "native"])
+def test_gradients_write_over_the_old_ones_where_told_so(native_route, backend: str) -> None:
+    x, weight, bias = layer(20, 30, 40)
+    loss = dense(x, weight, bias, "relu", backend=backend).sum()
+    (expected,) = gradients(loss, [weight], retain_graph=True)
+    weight.grad = torch.full_like(weight, torch.nan)
+    (found,) = gradients(loss, [weight], reuse=True)
+    assert found.data_ptr() == weight.grad.data_ptr()
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize(

@@ -331,3 +331,25 @@ def test_gradients_skip_what_nobody_asked_for(native_route, monkeypatch: pytest.
     found = [*gradients(loss, g, retain_graph=True), *gradients(loss, d)]
     assert asked == [(5, [True, False, False]), (3, [False, True, True]), (5, [False, True, True])]
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_gradients_write_over_the_old_ones_where_told_so(native_route) -> None:
+    x, weight, bias = layer(6, 3, 5, 2)
+    weight.grad = torch.full_like(weight, torch.nan)
+    old = weight.grad
+    loss = maxout(x, weight, bias, backend="native").sum()
+    (fresh,) = gradients(loss, [weight], retain_graph=True)
+    assert fresh is not old
+    assert old.isnan().all()
+    (reused,) = gradients(loss, [weight], reuse=True)
+    assert reused.data_ptr() == old.data_ptr()
+    assert torch.equal(reused, fresh)
+
+
+def test_a_weight_that_occurs_twice_gets_both_contributions(native_route) -> None:
+    x, weight, bias = layer(6, 5, 5, 2)
+    weight.grad = torch.full_like(weight, torch.nan)
+    loss = maxout(maxout(x, weight, bias, backend="native"), weight, bias, backend="native").sum()
+    (expected,) = torch.autograd.grad(loss, [weight], retain_graph=True)
+    (found,) = gradients(loss, [weight], reuse=True)
+    torch.testing.assert_close(found, expected)

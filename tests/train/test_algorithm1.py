@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gancli.config import Config
 from gancli.nets import Discriminator, Generator, initialise_network
+from gancli.ops import native
 from gancli.train import schedules
 from gancli.train.algorithm1 import ITERATIONS, Game
 from gancli.train.optimisers import Pylearn2Momentum, make_optimiser, set_schedule
@@ -184,3 +185,42 @@ def test_schedules_are_those_of_the_released_code() -> None:
     assert schedules.momentum(config, 125) == pytest.approx(0.5 + 0.2 * 124 / 249)
     # a rate below the floor is the user's word
     assert schedules.learning_rate(Config(lr=1e-8), 5) <= 1e-8
+
+
+@pytest.mark.parametrize("backend", ["torch", "native"])
+@pytest.mark.parametrize("updates", ["alternating", "simultaneous"])
+def test_iterations_in_single_precision_follow_those_in_double(
+    monkeypatch: pytest.MonkeyPatch, updates: str, backend: str
+) -> None:
+    """Several, since from the second on gradients are written over the old ones."""
+    if backend == "native" and native.load("_cpu")[0] is None:
+        pytest.skip("no native module")
+    rules = {"loss": "non-saturating", "generator_dropout": "shared" if updates == "simultaneous" else "fresh"}
+    exact, single = make_game(**rules), make_game(**rules)
+    single.G.float()
+    single.D.float()
+    zs, xs = noise(6), data(3)
+    draw_z, draw_x = sequence(zs), sequence(xs)
+    for _ in range(3):
+        ITERATIONS[updates](exact, draw_z, draw_x)
+    monkeypatch.setenv("GANCLI_BACKEND", backend)
+    draw_z, draw_x = sequence([z.float() for z in zs]), sequence([x.float() for x in xs])
+    for _ in range(3):
+        ITERATIONS[updates](single, draw_z, draw_x)
+    for players in ("G", "D"):
+        for p, q in zip(getattr(exact, players).parameters(), getattr(single, players).parameters(), strict=True):
+            torch.testing.assert_close(q.double(), p, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_stay_with_their_weights_after_an_iteration() -> None:
+    game = make_game(generator_dropout="shared")
+    for player in (game.G, game.D):
+        player.float()
+    zs, xs = [z.float() for z in noise(2)], [x.float() for x in data(2)]
+    for z, x in zip(zs, xs, strict=True):
+        G, D = copy.deepcopy(game.G), copy.deepcopy(game.D)
+        ITERATIONS["simultaneous"](game, sequence([z]), sequence([x]))
+        loss = -torch.log(torch.sigmoid(D(G(z)))).mean()
+        expected = torch.autograd.grad(loss, list(G.parameters()))
+        for p, g in zip(game.G.parameters(), expected, strict=True):
+            torch.testing.assert_close(p.grad, g, rtol=1e-4, atol=1e-6)
