@@ -175,6 +175,13 @@ class Config:
         group="Optimiser",
         choices=("pylearn2", "torch"),
     )
+    max_gradient_norm: float | None = setting(
+        None,
+        "scale a network's gradient down to this L2 norm where it exceeds it",
+        group="Optimiser",
+        least=0,
+        open_ends=True,
+    )
     adam_beta1: float = setting(0.9, "Adam's β1", group="Optimiser", least=0, most=1)
     adam_beta2: float = setting(0.999, "Adam's β2", group="Optimiser", least=0, most=1)
 

@@ -83,6 +83,11 @@ def test_hyperparameters_are_those_of_the_released_configuration(name: str) -> N
     assert (config.generator_dropout, config.momentum_form) == ("shared", "pylearn2")
 
 
+def test_the_one_addition_to_released_values_is_the_gradient_bound_of_cifar10() -> None:
+    bounds = {name: resolve(name, None, {}).max_gradient_norm for name in HYPERPARAMETERS if name != "tfd"}
+    assert bounds == {"mnist": None, "tfd-pretrain": None, "cifar10": 10.0, "cifar10-conv": None}
+
+
 def test_algorithm1_preset_follows_the_paper_where_the_code_differs() -> None:
     config = resolve("algorithm1", None, {})
     assert (config.updates, config.loss, config.d_cost_factor) == ("alternating", "minimax", 1.0)

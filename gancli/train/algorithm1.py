@@ -34,6 +34,7 @@ class Game:
         d_cost_factor: factor on D's loss, 1 in the paper.
         generator_dropout: dropout in D for G's gradient: "shared", "fresh" or "off".
         max_column_norm: bound on the norm of each unit's incoming weights, or None.
+        max_gradient_norm: bound on the norm of a network's whole gradient, or None.
     """
 
     G: Generator
@@ -45,6 +46,7 @@ class Game:
     d_cost_factor: float = 1.0
     generator_dropout: str = "fresh"
     max_column_norm: float | None = None
+    max_gradient_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,11 @@ def _gradients(loss: Tensor, player: torch.nn.Module, *, retain_graph: bool = Fa
 def _descend(
     game: Game, player: Generator | Discriminator, rule: torch.optim.Optimizer, gradients: tuple[Tensor, ...]
 ) -> None:
-    """Apply one player's gradient rule, then the bound on its weights."""
+    """Apply one player's gradient rule, between the bounds on its gradient and on its weights."""
     for parameter, gradient in zip(player.parameters(), gradients, strict=True):
         parameter.grad = gradient
+    if game.max_gradient_norm is not None:
+        torch.nn.utils.clip_grad_norm_(player.parameters(), game.max_gradient_norm)
     rule.step()
     if game.max_column_norm is not None:
         for layer in player.weighted:

@@ -100,6 +100,7 @@ def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.d
         d_cost_factor=config.d_cost_factor,
         generator_dropout=config.generator_dropout,
         max_column_norm=config.max_column_norm,
+        max_gradient_norm=config.max_gradient_norm,
     )
 
 

@@ -143,6 +143,18 @@ def test_column_norms_are_bounded_after_the_update() -> None:
             assert layer.weight.norm(dim=-1).max().item() <= 0.4 + 1e-9
 
 
+def test_gradient_norms_are_bounded_and_smaller_ones_left_alone() -> None:
+    steps = {}
+    for bound in (None, 1e-3, 1e3):
+        game = make_game(max_gradient_norm=bound)
+        before = torch.cat([p.detach().flatten().clone() for p in game.D.parameters()])
+        ITERATIONS["simultaneous"](game, sequence(noise(1)), sequence(data(1)))
+        steps[bound] = before - torch.cat([p.detach().flatten() for p in game.D.parameters()])
+    assert steps[1e-3].norm().item() == pytest.approx(LR * 1e-3, rel=1e-3)  # torch divides by norm + 1e-6
+    torch.testing.assert_close(steps[1e-3] / steps[1e-3].norm(), steps[None] / steps[None].norm())
+    torch.testing.assert_close(steps[1e3], steps[None], rtol=0, atol=0)
+
+
 def trajectory(rule: torch.optim.Optimizer, p: nn.Parameter, rates: list[float], momenta: list[float]) -> list[float]:
     values = []
     for step, (rate, momentum) in enumerate(zip(rates, momenta, strict=True)):
