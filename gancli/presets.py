@@ -35,7 +35,7 @@ _TFD = {"noise": "gaussian", "discriminator": _TFD_D, "max_column_norm": 1.9365,
 PRESETS: dict[str, Preset] = {
     "mnist": Preset("Figure 2a, Figure 3 and Table 1's MNIST column", "mnist", {}),
     "digits": Preset(
-        "the mnist preset on digits that gancli draws itself, shortened to about two minutes", "digits", {"epochs": 8}
+        "the mnist preset on digits that gancli draws itself, shortened to about two minutes", "digits", {"epochs": 10}
     ),
     "tfd-pretrain": Preset(
         "TFD, first of two stages: a generator of face-sized images",

@@ -34,8 +34,9 @@ def load(name: str) -> tuple[ModuleType | None, str]:
     try:
         return importlib.import_module(f"gancli.{name}"), ""
     except ModuleNotFoundError:
-        tool = "a C++17 compiler" if name == "_cpu" else "nvcc (CUDA toolkit)"
-        return None, f"to get it, install {tool} and run: pip install --force-reinstall --no-deps ."
+        if name == "_cuda":
+            return None, "this version has no CUDA kernels of its own, tensors on a GPU go through torch"
+        return None, "to get it, install a C++17 compiler and run: pip install --force-reinstall --no-deps ."
     except ImportError as error:
         return None, f"it was built but does not load: {error}"
 
