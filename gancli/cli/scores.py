@@ -9,7 +9,7 @@ from typing import Any
 def describe(score: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (heading, text) lines for one ParzenScore as a dict."""
     grid = score["estimate"]
-    chosen = "given" if score["refined"] is None else f"best of {len(score['sigmas'])} on the validation examples"
+    chosen = "given" if len(score["sigmas"]) == 1 else f"best of {len(score['sigmas'])} on the validation examples"
     lines = [
         ("Parzen", f"{figure(grid)} nats at σ = {grid['sigma']:.4f} ({chosen})"),
     ]
