@@ -166,6 +166,9 @@ class Config:
         1.000004, "divide the learning rate by this after every iteration", group="Optimiser", least=1
     )
     lr_min: float = setting(1e-6, "floor of the learning rate", group="Optimiser", least=0)
+    anneal_epochs: int = setting(
+        0, "epochs over which the rate also falls linearly to zero; 0: it does not", group="Optimiser", least=0
+    )
     momentum: float = setting(0.5, "momentum in the first epoch", group="Optimiser", least=0, most=1)
     momentum_final: float = setting(0.7, "momentum from --momentum-epochs on", group="Optimiser", least=0, most=1)
     momentum_epochs: int = setting(250, "epochs over which momentum rises linearly", group="Optimiser", least=1)
@@ -184,6 +187,13 @@ class Config:
     )
     adam_beta1: float = setting(0.9, "Adam's β1", group="Optimiser", least=0, most=1)
     adam_beta2: float = setting(0.999, "Adam's β2", group="Optimiser", least=0, most=1)
+    average: float = setting(
+        0.0,
+        "samples come from an exponential average of G's weights that keeps this much in an iteration; 0: from G",
+        group="Optimiser",
+        least=0,
+        most=1,
+    )
 
     # What is watched
     validation_every: int = setting(1, "epochs between validation Parzen estimates; 0: never", group="Run", least=0)

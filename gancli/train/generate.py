@@ -59,7 +59,7 @@ def load_generator(
     config = Config.from_dict(content["config"])
     G = Generator(config.generator, config.noise_dim, tuple(content["shape"]), backend=backend)
     try:
-        G.load_state_dict(content["G"])
+        G.load_state_dict(content.get("average", content["G"]))
     except (RuntimeError, TypeError):
         raise DataError(f"The weights in {run.path} do not fit the generator that its config describes.") from None
     preprocessing = Preprocessing.from_dict(content["preprocessing"])

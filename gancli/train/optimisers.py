@@ -48,7 +48,7 @@ def make_optimiser(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     """Return the gradient rule that the configuration names, over all of a network's parameters."""
     parameters = list(network.parameters())
     if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=config.lr, betas=(config.adam_beta1, config.adam_beta2))
+        return torch.optim.Adam(parameters, lr=config.lr, betas=(config.adam_beta1, config.adam_beta2), fused=True)
     if config.momentum_form == "pylearn2":
         return Pylearn2Momentum(parameters, config.lr, config.momentum, config.backend)
     return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, foreach=True)

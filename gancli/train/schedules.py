@@ -5,12 +5,18 @@ from __future__ import annotations
 from gancli.config import Config
 
 
-def learning_rate(config: Config, step: int) -> float:
-    """Return the rate of iteration `step` (from 0): max(lr / lr_decay^step, lr_min), never above lr itself.
+def learning_rate(config: Config, step: int, per_epoch: int) -> float:
+    """Return the rate of iteration `step` (from 0), never above lr itself.
 
-    Source: mnist.yaml, sgd.ExponentialDecay.
+    max(lr / lr_decay^step · (1 − step / (anneal_epochs · per_epoch))₊, lr_min); without the bracket where
+    anneal_epochs is 0, as in the released code.
+
+    Source: mnist.yaml, sgd.ExponentialDecay; the linear fall is ours.
     """
-    return max(config.lr / config.lr_decay**step, min(config.lr_min, config.lr))
+    rate = config.lr / config.lr_decay**step
+    if config.anneal_epochs:
+        rate *= max(1 - step / (config.anneal_epochs * per_epoch), 0.0)
+    return max(rate, min(config.lr_min, config.lr))
 
 
 def momentum(config: Config, epoch: int) -> float:

@@ -22,6 +22,7 @@ from gancli.files import atomic_write_text
 from gancli.nets.noise import draw_noise
 from gancli.train import schedules
 from gancli.train.algorithm1 import ITERATIONS
+from gancli.train.averaging import WeightAverage
 from gancli.train.checkpoints import load_checkpoint, save_checkpoint
 from gancli.train.generate import draw_samples, load_generator, samples_file, sampling_rng
 from gancli.train.interrupt import StopRequest
@@ -101,6 +102,7 @@ class Trainer:
         self.game = make_game(config, self.dataset.shape, self._marginals(), self.device)
         self.rng = make_rng(config.seed, "play", self.device)
         self.game.D.share_rng(self.rng)
+        self.average = WeightAverage(self.game.G, config.average)
         self.monitor = Monitor(self.device)
         self.step = 0
         self.best = -math.inf
@@ -123,6 +125,7 @@ class Trainer:
         try:
             self.game.G.load_state_dict(content["G"])
             self.game.D.load_state_dict(content["D"])
+            self.average.network.load_state_dict(content.get("average", content["G"]))
             self.game.update_G.load_state_dict(content["update_G"])
             self.game.update_D.load_state_dict(content["update_D"])
             self.rng.set_state(content["rng"])
@@ -184,6 +187,7 @@ class Trainer:
             seen = iterate(self.game, self._draw_z, lambda draws=draws: self.data.draw(next(draws)))  # type: ignore[misc]
             self.monitor.add(seen)
             self.step += 1
+            self.average.update(self.step)
             self.reporter.iteration(self.step)
             if self.step % look_every == 0:
                 self.reporter.means(self.monitor.means())
@@ -212,7 +216,7 @@ class Trainer:
         return draw_noise(self.config.noise, self.config.batch_size, self.config.noise_dim, self.rng)
 
     def _schedules(self, epoch: int) -> tuple[float, float]:
-        return schedules.learning_rate(self.config, self.step), schedules.momentum(self.config, epoch)
+        return schedules.learning_rate(self.config, self.step, self.per_epoch), schedules.momentum(self.config, epoch)
 
     def _set_schedules(self, epoch: int) -> None:
         lr, momentum = self._schedules(epoch)
@@ -241,13 +245,13 @@ class Trainer:
     def _picture(self, epoch: int) -> None:
         rng = make_rng(self.config.seed, "picture", self.device)
         num = DENSITY if self.dataset.shape == (1, 1, 1) else GRID
-        x = draw_samples(self.game.G, self.config.noise, num, rng)
+        x = draw_samples(self.average.network, self.config.noise, num, rng)
         save_samples_picture(self.run.picture(epoch), x, self.preprocessing, self.dataset.train)
 
     def _validate(self) -> tuple[float, float]:
         """Return the validation Parzen log-likelihood at the best σ of the paper's grid, and that σ."""
         rng = make_rng(self.config.seed, "validation", self.device)
-        samples = draw_samples(self.game.G, self.config.noise, self.config.num_samples, rng)
+        samples = draw_samples(self.average.network, self.config.noise, self.config.num_samples, rng)
         valid = self._valid()
         values = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=self.config.backend)
         best = max(range(len(values)), key=values.__getitem__)
@@ -263,6 +267,7 @@ class Trainer:
 
     def _generator_state(self) -> dict[str, Any]:
         """Return what it takes to draw samples, and D beside it."""
+        average = {"average": self.average.network.state_dict()} if self.config.average else {}
         return {
             "config": self.config.as_dict(),
             "shape": list(self.dataset.shape),
@@ -270,6 +275,7 @@ class Trainer:
             "step": self.step,
             "G": self.game.G.state_dict(),
             "D": self.game.D.state_dict(),
+            **average,
         }
 
     def _save(self, row: dict[str, Any]) -> None:

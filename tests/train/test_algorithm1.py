@@ -188,15 +188,19 @@ def test_momentum_forms_follow_their_recurrences_and_differ_while_the_rate_decay
 
 def test_schedules_are_those_of_the_released_code() -> None:
     config = Config(lr=0.1)
-    assert schedules.learning_rate(config, 0) == 0.1
-    assert schedules.learning_rate(config, 500) == pytest.approx(0.1 / 1.000004**500, rel=1e-12)
-    assert schedules.learning_rate(config, 10_000_000) == 1e-6
+    assert schedules.learning_rate(config, 0, per_epoch=500) == 0.1
+    assert schedules.learning_rate(config, 500, per_epoch=500) == pytest.approx(0.1 / 1.000004**500, rel=1e-12)
+    assert schedules.learning_rate(config, 10_000_000, per_epoch=500) == 1e-6
+    annealed = Config(lr=0.1, lr_decay=1.0, anneal_epochs=40)
+    assert schedules.learning_rate(annealed, 0, per_epoch=500) == 0.1
+    assert schedules.learning_rate(annealed, 15_000, per_epoch=500) == pytest.approx(0.025)
+    assert schedules.learning_rate(annealed, 50_000, per_epoch=500) == 1e-6
     assert schedules.momentum(config, 1) == 0.5
     assert schedules.momentum(config, 250) == pytest.approx(0.7)
     assert schedules.momentum(config, 400) == pytest.approx(0.7)
     assert schedules.momentum(config, 125) == pytest.approx(0.5 + 0.2 * 124 / 249)
     # a rate below the floor is the user's word
-    assert schedules.learning_rate(Config(lr=1e-8), 5) <= 1e-8
+    assert schedules.learning_rate(Config(lr=1e-8), 5, per_epoch=500) <= 1e-8
 
 
 @pytest.mark.parametrize("backend", ["torch", "native"])

@@ -17,6 +17,7 @@ from gancli.data.samples import read_samples
 from gancli.errors import DataError, GancliError, UsageError
 from gancli.presets import resolve
 from gancli.train.checkpoints import load_checkpoint, save_checkpoint
+from gancli.train.generate import draw_samples, load_generator, sampling_rng
 from gancli.train.interrupt import StopRequest
 from gancli.train.minibatches import Minibatches
 from gancli.train.run_folder import RunFolder, new_run, open_run
@@ -108,7 +109,7 @@ def test_a_run_leaves_what_it_promises(images: Path, tmp_path: Path) -> None:
     "changes",
     [
         {},
-        {"updates": "alternating", "k": 2, "loss": "minimax", "optimizer": "adam", "lr": 0.01},
+        {"updates": "alternating", "k": 2, "loss": "minimax", "optimizer": "adam", "lr": 0.01, "average": 0.9},
         {"momentum_form": "torch", "max_column_norm": 0.5, "generator_dropout": "fresh"},
     ],
     ids=["code", "paper-adam", "torch-momentum"],
@@ -118,7 +119,7 @@ def test_stopped_and_resumed_runs_end_in_the_same_bits(images: Path, tmp_path: P
     run_to_end(config, tmp_path / "whole")
     run_to_end(config, tmp_path / "broken", stops=(3, 5, 13))  # within an epoch, at an epoch's end, within again
     whole, broken = (load_checkpoint(RunFolder(tmp_path / name).last) for name in ("whole", "broken"))
-    for key in ("G", "D"):
+    for key in ("G", "D", *(["average"] if config.average else [])):
         for name, tensor in whole[key].items():
             assert torch.equal(tensor, broken[key][name]), name
     assert torch.equal(whole["rng"], broken["rng"])
@@ -127,6 +128,17 @@ def test_stopped_and_resumed_runs_end_in_the_same_bits(images: Path, tmp_path: P
         assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
     samples = [read_samples(tmp_path / name / "samples.pt").samples for name in ("whole", "broken")]
     assert torch.equal(*samples)
+
+
+def test_samples_and_scores_come_from_the_average_where_there_is_one(images: Path, tmp_path: Path) -> None:
+    run_to_end(small(images, average=0.5, validation_every=0), tmp_path / "run")
+    content = load_checkpoint(RunFolder(tmp_path / "run").last)
+    assert any(not torch.equal(content["average"][name], tensor) for name, tensor in content["G"].items())
+    trained = load_generator(RunFolder(tmp_path / "run"), torch.device("cpu"))
+    for name, tensor in trained.G.state_dict().items():
+        assert torch.equal(tensor, content["average"][name])
+    expected = draw_samples(trained.G, "uniform", 50, sampling_rng(1, torch.device("cpu")))
+    assert torch.equal(read_samples(tmp_path / "run" / "samples.pt").samples, expected)
 
 
 def test_same_seed_gives_same_bits_and_another_seed_others(images: Path, tmp_path: Path) -> None:

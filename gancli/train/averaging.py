@@ -1,0 +1,37 @@
+"""The exponential moving average of a network's weights, which irons out the last steps of a game that never rests."""
+
+from __future__ import annotations
+
+import copy
+from typing import Generic, TypeVar
+
+import torch
+from torch import nn
+
+EVERY = 10  # iterations from one update to the next: the average moves slowly, and memory is spared
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class WeightAverage(Generic[Network]):
+    """θ̄ ← β·θ̄ + (1 − β)·θ after every iteration, carried out every EVERY iterations with β^EVERY.
+
+    While fewer than 1/(1 − β) iterations are done, β is (1 + t)/(10 + t), so that the first weights are soon forgotten.
+
+    Attributes:
+        network: holds the averaged weights; the very network that is trained where β is 0.
+
+    Source: Yazıcı et al. 2019, "The unusual effectiveness of averaging in GAN training".
+    """
+
+    def __init__(self, network: Network, decay: float) -> None:
+        self.decay, self._trained = decay, network
+        self.network = copy.deepcopy(network).requires_grad_(False) if decay else network
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take the weights in, after iteration number `step` (from 1)."""
+        if not self.decay or step % EVERY:
+            return
+        share = 1 - min(self.decay, (1 + step) / (10 + step)) ** EVERY
+        torch._foreach_lerp_(list(self.network.parameters()), list(self._trained.parameters()), share)
