@@ -16,7 +16,7 @@ Network = TypeVar("Network", bound=nn.Module)
 class WeightAverage(Generic[Network]):
     """θ̄ ← β·θ̄ + (1 − β)·θ after every iteration, carried out every EVERY iterations with β^EVERY.
 
-    While fewer than 1/(1 − β) iterations are done, β is (1 + t)/(10 + t), so that the first weights are soon forgotten.
+    While fewer than 1/(1 − β) iterations are done, β is (1 + t)/(5 + t), so that the first weights are soon forgotten.
 
     Attributes:
         network: holds the averaged weights; the very network that is trained where β is 0.
@@ -33,5 +33,5 @@ class WeightAverage(Generic[Network]):
         """Take the weights in, after iteration number `step` (from 1)."""
         if not self.decay or step % EVERY:
             return
-        share = 1 - min(self.decay, (1 + step) / (10 + step)) ** EVERY
+        share = 1 - min(self.decay, (1 + step) / (5 + step)) ** EVERY
         torch._foreach_lerp_(list(self.network.parameters()), list(self._trained.parameters()), share)

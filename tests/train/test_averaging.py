@@ -19,7 +19,7 @@ def test_average_follows_its_recursion() -> None:
             network.weight.copy_(torch.randn(2, 3, generator=rng))
         average.update(step)
         if step % EVERY == 0:
-            kept = min(0.99, (1 + step) / (10 + step)) ** EVERY
+            kept = min(0.99, (1 + step) / (5 + step)) ** EVERY
             expected = kept * expected + (1 - kept) * network.weight.detach().double()
     torch.testing.assert_close(average.network.weight.double(), expected, rtol=0, atol=1e-6)
 
