@@ -16,7 +16,7 @@ Network = TypeVar("Network", bound=nn.Module)
 class WeightAverage(Generic[Network]):
     """θ̄ ← β·θ̄ + (1 − β)·θ after every iteration, carried out every EVERY iterations with β^EVERY.
 
-    While fewer than 1/(1 − β) iterations are done, β is (1 + t)/(5 + t), so that the first weights are soon forgotten.
+    Until 4/(1 − β) iterations are done, (1 + t)/(5 + t) stands for β, so that the first weights are soon forgotten.
 
     Attributes:
         network: holds the averaged weights; the very network that is trained where β is 0.
