@@ -1,0 +1,82 @@
+"""Results of reproductions as tables on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gancli.cli.console import result_console
+from gancli.cli.scores import figure
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def print_table1(result: Mapping[str, Any], out: Path) -> None:
+    """Print the paper's row beside ours, every seed, the baselines and the error bars."""
+    from gancli.reproduce.baselines import BASELINES
+    from gancli.reproduce.timing import in_words
+
+    console = result_console(False)
+    first = result["seeds"][0]
+    console.print(
+        f"\nParzen-window log-likelihood in nats on {result['dataset']}: {first['num_samples']:,} samples, σ by "
+        f"{first['num_validation']:,} validation examples,\nmean ± standard error over {first['num_test']:,} test examples",
+        markup=False,
+    )
+    table = _table("", "nats", "σ refined", "")
+    for row in result["published"]:
+        table.add_row(row["model"], row["text"], "", row["source"])
+    count = len(result["seeds"])
+    table.add_section()
+    table.add_row(
+        f"[b]{result['preset']}, {'one seed' if count == 1 else f'mean of {count} seeds'}[/]",
+        f"[b]{figure(result)}[/]",
+        _plain(result["refined_log_likelihood"]),
+        "" if result["spread"] is None else f"± {result['spread']:.2f} over seeds",
+    )
+    for row in result["seeds"]:
+        table.add_row(
+            f"  seed {row['seed']}",
+            figure(row),
+            "" if row["refined"] is None else figure(row["refined"]),
+            f"epoch {row['best_epoch']} of {row['epochs']}, {in_words(row['training_seconds'])}",
+        )
+    table.add_section()
+    for baseline in BASELINES:
+        score = result["baselines"][baseline.name]
+        published = "" if baseline.published is None else f"published: {baseline.published}"
+        table.add_row(baseline.name, figure(score["estimate"]), figure(score["refined"]), published)
+    console.print(table)
+    bars = result["error_bars"]
+    seeds = "" if bars["seeds"] is None else f", training seeds {bars['seeds']:.2f}"
+    console.print(
+        f"Error bars: test images {bars['test_images']:.2f}, draws of samples {bars['draws']:.2f}{seeds}", markup=False
+    )
+    last = result["over_samples"][-1]
+    console.print(f"From {last['num_samples']:,} samples, seed 1: {figure(last)}", markup=False)
+    console.print(
+        f"On training images, seed 1: {figure(result['on_training_images']['estimate'])}\n"
+        f"Wrote {out / 'result.json'} and {out / 'result.md'}\nNext\n  gancli report {out} --out report.html",
+        markup=False,
+    )
+
+
+_WIDTHS = (20, 14, 14, 10)
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f}"
+
+
+def _table(*heads: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
+    for number, head in enumerate(heads):
+        # The last column gives way where the terminal is narrow.
+        figures = number in (1, 2)
+        table.add_column(head, justify="right" if figures else "left", no_wrap=number < 3, min_width=_WIDTHS[number])
+    return table

@@ -1,0 +1,101 @@
+"""How long a training will take on this machine, from a few iterations of it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gancli.config import Config
+from gancli.reproduce.runs import PlannedRun
+from gancli.train.run_folder import RunFolder
+from gancli.train.trainer import Trainer
+
+STEPS, WARM_UP = 24, 4  # the first iterations touch memory and settle the processor's clock
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a configuration costs here.
+
+    Attributes:
+        step: seconds per iteration.
+        epoch_end: seconds of validation, picture and checkpoint after each epoch.
+        score: seconds of drawing the final samples and scoring them.
+    """
+
+    step: float
+    epoch_end: float
+    score: float
+
+    def seconds_left(self, plan: PlannedRun, num_train: int) -> float:
+        """Return how long what is left of a run takes, its final score included."""
+        if plan.summary is not None:
+            return 0.0
+        steps = plan.total - plan.done
+        per_epoch = max(1, num_train // plan.config.batch_size)
+        return steps * self.step + -(-steps // per_epoch) * self.epoch_end + self.score
+
+
+class _Stopwatch:
+    """Watches a training and notes when its parts ended."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.marks: dict[str, float] = {}
+
+    def start(self, run: Path, config: Config, *, step: int, total: int, per_epoch: int, device: str) -> None:
+        pass
+
+    def iteration(self, step: int) -> None:
+        self.steps.append(time.perf_counter())
+
+    def means(self, values: dict[str, float]) -> None:
+        pass
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.marks["epoch"] = time.perf_counter()
+
+    def note(self, text: str) -> None:
+        pass
+
+    def finish(self) -> None:
+        self.marks["finish"] = time.perf_counter()
+
+
+def measure_speed(config: Config, scratch: Path) -> Speed:
+    """Train a few iterations in a folder that is then removed, validate once, score once.
+
+    Args:
+        config: what is going to be trained.
+        scratch: the folder; whatever lies there is removed.
+    """
+    shutil.rmtree(scratch, ignore_errors=True)
+    watch = _Stopwatch()
+    try:
+        # An odd last iteration ends the epoch early: everything that an epoch's end costs is in it.
+        Trainer(config.replace(steps=STEPS, epochs=STEPS), RunFolder(scratch), watch).train()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    first, last = watch.steps[min(WARM_UP, len(watch.steps)) - 1], watch.steps[-1]
+    return Speed(
+        step=(last - first) / max(1, len(watch.steps) - WARM_UP),
+        epoch_end=watch.marks["epoch"] - last,
+        score=watch.marks["finish"] - watch.marks["epoch"],
+    )
+
+
+def in_words(seconds: float) -> str:
+    """Return "40 s", "12 min" or "5 h 20 min"."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def total_seconds(speed: Speed, plans: Sequence[PlannedRun], num_train: int) -> float:
+    """Return how long several runs of one configuration take, one after another."""
+    return sum(speed.seconds_left(plan, num_train) for plan in plans)
