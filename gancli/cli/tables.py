@@ -22,7 +22,8 @@ def print_table1(result: Mapping[str, Any], out: Path) -> None:
     first = result["seeds"][0]
     console.print(
         f"\nParzen-window log-likelihood in nats on {result['dataset']}: {first['num_samples']:,} samples, σ by "
-        f"{first['num_validation']:,} validation examples,\nmean ± standard error over {first['num_test']:,} test examples",
+        f"{first['num_validation']:,} validation examples,\nmean ± standard error over {first['num_test']:,} test "
+        "examples",
         markup=False,
     )
     table = _table("", "nats", "σ refined", "")
@@ -61,6 +62,48 @@ def print_table1(result: Mapping[str, Any], out: Path) -> None:
         f"Wrote {out / 'result.json'} and {out / 'result.md'}\nNext\n  gancli report {out} --out report.html",
         markup=False,
     )
+
+
+def print_tfd(result: Mapping[str, Any], out: Path) -> None:
+    """Print the published rows beside ours, and every fold."""
+    console = result_console(False)
+    table = _table("", "nats", "σ", "")
+    for row in result["published"]:
+        table.add_row(row["model"], row["text"], "", row["source"])
+    table.add_section()
+    table.add_row(f"[b]{result['preset']}[/]", f"[b]{figure(result)}[/]", "", "± across folds")
+    for number, score in enumerate(result["folds"]):
+        estimate = score["estimate"]
+        table.add_row(f"  fold {number}", figure(estimate), f"{estimate['sigma']:.4f}", "± over test images")
+    console.print(table)
+    console.print(f"Wrote {out / 'result.json'} and {out / 'result.md'}", markup=False)
+
+
+def print_cifar10(result: Mapping[str, Any], out: Path) -> None:
+    """Print each run's figures and where its grid lies."""
+    console = result_console(False)
+    for row in result["runs"]:
+        console.print(
+            f"{row['preset']}, {row['epochs']:,} epochs ({row['steps']:,} iterations)\n"
+            f"  Grid        {row['picture']}\n"
+            f"  Diversity   mean distance of samples {row['samples_distance']:.2f}, of data "
+            f"{row['data_distance']:.2f}, ratio {row['distance_ratio']:.2f}\n"
+            f"  Parzen      {figure(row)} nats, for the record",
+            markup=False,
+        )
+    console.print(f"Wrote {out / 'result.json'} and {out / 'result.md'}", markup=False)
+
+
+def print_figures(result: Mapping[str, Any]) -> None:
+    """Print what was drawn from which run, and which panels have none."""
+    console = result_console(False)
+    for name, about in result["figures"].items():
+        files = ", ".join(about["files"])
+        console.print(
+            f"{name}: {files}, from {about['run']} ({about['preset']}, iteration {about['step']:,})", markup=False
+        )
+    for sentence in result["missing"]:
+        console.print(sentence, markup=False)
 
 
 _WIDTHS = (20, 14, 14, 10)

@@ -35,7 +35,50 @@ def table1_markdown(result: Mapping[str, Any]) -> str:
             ("samples", "test", "σ"),
             [(f"{row['num_samples']:,}", _figure(row), f"{row['sigma']:.4f}") for row in result["over_samples"]],
         ),
-        _closing(result),
+        f"On training images instead of test images, seed 1: {_figure(result['on_training_images']['estimate'])}.\n",
+        _warnings_and_machine(result),
+    ]
+    return "\n".join(parts)
+
+
+def tfd_markdown(result: Mapping[str, Any]) -> str:
+    """Return result.md of a TFD row with its folds."""
+    published = [(f"{row['model']}, the paper's table", row["text"]) for row in result["published"]]
+    ours = (f"**`{result['preset']}`, standard error across folds**", f"**{_figure(result)}**")
+    folds = [
+        (str(number), _figure(score["estimate"]), f"{score['estimate']['sigma']:.4f}", f"{score['num_test']:,}")
+        for number, score in enumerate(result["folds"])
+    ]
+    parts = [
+        f"# {result['target']}: log-likelihood in nats, {result['folds'][0]['num_samples']:,} samples\n",
+        _table(("model", "log-likelihood"), [*published, ours]),
+        "## Folds\n",
+        _table(("fold", "test", "σ", "test images"), folds),
+        _warnings_and_machine(result),
+    ]
+    return "\n".join(parts)
+
+
+def cifar10_markdown(result: Mapping[str, Any]) -> str:
+    """Return result.md of the CIFAR-10 runs."""
+    rows = [
+        (
+            f"`{row['preset']}`",
+            f"{row['epochs']:,} ({row['steps']:,} iterations)",
+            _figure(row),
+            f"{row['samples_distance']:.1f}",
+            f"{row['data_distance']:.1f}",
+            f"{row['distance_ratio']:.2f}",
+            in_words(row["training_seconds"]),
+        )
+        for row in result["runs"]
+    ]
+    heads = ("preset", "epochs", "log-likelihood", "samples' distance", "data's", "ratio", "training")
+    parts = [
+        "# cifar10: Figure 2 c and d\n",
+        _table(heads, rows),
+        "Distances are mean Euclidean ones between pairs, in the space of the networks.\n",
+        _warnings_and_machine(result),
     ]
     return "\n".join(parts)
 
@@ -76,11 +119,9 @@ def _error_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _closing(result: Mapping[str, Any]) -> str:
-    seen = result["on_training_images"]["estimate"]
+def _warnings_and_machine(result: Mapping[str, Any]) -> str:
     machine, versions = result["machine"], result["versions"]
     lines = [
-        f"On training images instead of test images, seed 1: {_figure(seen)}.\n",
         *(f"Warning: {sentence}\n" for sentence in result["warnings"]),
         f"Made with gancli {versions['gancli']}, torch {versions['torch']}, Python {versions['python']} on "
         f"{machine['device']}, {machine['threads']} of {machine['cores']} cores.\n",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from gancli.reproduce.markdown import table1_markdown
 from gancli.reproduce.results import circumstances, over_seeds, published_row, run_row, write_result
 from gancli.reproduce.runs import PlannedRun, finish_run, plan_run
 from gancli.reproduce.targets import Target
-from gancli.reproduce.timing import Speed, in_words, measure_speed
+from gancli.reproduce.timing import Speed, announce, in_words
 from gancli.reproduce.watch import Watch
 from gancli.train.sampling import open_generator
 from gancli.train.setup import resolve_device
@@ -62,7 +62,9 @@ def reproduce_table1(
     device = resolve_device(configs[0].device)
     dataset, warnings = load_checked(target, configs[0].data_dir)
     plans = [plan_run(out / f"seed-{config.seed}", config, len(dataset.train)) for config in configs]
-    _announce(plans, len(dataset.train), out, curve_samples, watch)
+    speed = announce(plans, len(dataset.train), out, watch)
+    if speed is not None:
+        watch.say(f"then about {in_words(_context_seconds(speed, curve_samples))} to put the figure into context")
     rows = []
     for plan in plans:
         rows.append(run_row(plan, finish_run(plan, watch.reporter()), YARDSTICK))
@@ -83,26 +85,6 @@ def reproduce_table1(
     result["warnings"] = [*warnings, *_warnings(result)]
     write_result(out, result, table1_markdown(result))
     return result
-
-
-def _announce(plans: Sequence[PlannedRun], num_train: int, out: Path, curve_samples: int, watch: Watch) -> None:
-    """Say what there is and how long the rest will take here; a few iterations are timed where any are to come."""
-    open_plans = [plan for plan in plans if plan.summary is None]
-    for plan in plans:
-        if plan.done:
-            left = "finished" if plan.summary is not None else f"{plan.done:,} of {plan.total:,} iterations are done"
-            watch.say(f"{plan.run.path}: {left}")
-    if not open_plans:
-        return
-    watch.say(f"timing {plans[0].config.preset} on this machine")
-    speed = measure_speed(open_plans[0].config, out / ".timing")
-    seconds = sum(speed.seconds_left(plan, num_train) for plan in open_plans)
-    batch = open_plans[0].config.batch_size
-    watch.say(
-        f"{1 / speed.step:,.0f} iterations of {batch} examples a second: about {in_words(seconds)} of training for "
-        f"{_count(len(open_plans), 'seed')}, then {in_words(_context_seconds(speed, curve_samples))} to put the figure "
-        "into context. Ctrl-C saves; the same command goes on."
-    )
 
 
 def _context_seconds(speed: Speed, curve_samples: int) -> float:
@@ -165,7 +147,3 @@ def _one_line(row: Mapping[str, Any]) -> str:
         f"seed {row['seed']}: {row['log_likelihood']:,.2f} ± {row['standard_error']:,.2f} nats on test, from epoch "
         f"{row['best_epoch']} of {row['epochs']}{passed}"
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

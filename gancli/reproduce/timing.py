@@ -11,6 +11,7 @@ from typing import Any
 
 from gancli.config import Config
 from gancli.reproduce.runs import PlannedRun
+from gancli.reproduce.watch import Watch
 from gancli.train.run_folder import RunFolder
 from gancli.train.trainer import Trainer
 
@@ -96,6 +97,32 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def total_seconds(speed: Speed, plans: Sequence[PlannedRun], num_train: int) -> float:
-    """Return how long several runs of one configuration take, one after another."""
-    return sum(speed.seconds_left(plan, num_train) for plan in plans)
+def announce(plans: Sequence[PlannedRun], num_train: int, out: Path, watch: Watch) -> Speed | None:
+    """Say what there is of some runs and how long the rest of them will take here.
+
+    Args:
+        plans: runs of one configuration, one after another.
+        num_train: training examples.
+        out: where a few iterations may be tried.
+        watch: takes the sentences.
+
+    Returns:
+        What was measured; None where every run is finished and nothing was.
+    """
+    for plan in plans:
+        if plan.done:
+            left = "finished" if plan.summary is not None else f"{plan.done:,} of {plan.total:,} iterations are done"
+            watch.say(f"{plan.run.path}: {left}")
+    unfinished = [plan for plan in plans if plan.summary is None]
+    if not unfinished:
+        return None
+    config = unfinished[0].config
+    watch.say(f"timing {config.preset} on this machine")
+    speed = measure_speed(config, out / ".timing")
+    seconds = sum(speed.seconds_left(plan, num_train) for plan in unfinished)
+    runs = "one run" if len(unfinished) == 1 else f"{len(unfinished)} runs"
+    watch.say(
+        f"{1 / speed.step:,.2g} iterations of {config.batch_size} examples a second: about {in_words(seconds)} for "
+        f"{runs}. Ctrl-C saves; the same command goes on."
+    )
+    return speed
