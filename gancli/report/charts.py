@@ -10,8 +10,8 @@ from html import escape
 
 Points = Sequence[tuple[float, float]]
 
-WIDTH, HEIGHT = 480, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 44
+WIDTH, HEIGHT = 400, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 16, 46
 _MOST_POINTS = 400  # of a line; more than there are pixels to draw them
 _TABLE_ROWS = 24
 

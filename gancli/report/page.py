@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
@@ -120,7 +121,8 @@ def _tiles(material: Material) -> str:
     """Return the figures that a reader came for."""
     tiles: list[tuple[str, str, str]] = []
     scored = [run for run in material.runs if run.parzen is not None]
-    top = max(scored, key=lambda run: run.parzen["estimate"]["log_likelihood"], default=None)  # type: ignore[index]
+    # Among runs as among epochs it is validation that chooses; the test figure is only reported.
+    top = max(scored, key=lambda run: run.best["validation_log_likelihood"] if run.best else -math.inf, default=None)
     means = [result for result in material.results if result.get("spread") is not None]
     if means:
         mean = max(means, key=lambda result: float(result["log_likelihood"]))
@@ -128,7 +130,7 @@ def _tiles(material: Material) -> str:
         tiles.append((f"{mean['log_likelihood']:,.1f} ± {mean['standard_error']:,.1f}", what, "ours"))
     elif top is not None and top.parzen is not None:
         estimate = top.parzen["estimate"]
-        what = f"nats on test, {top.name}" if len(scored) > 1 else "nats on the test images"
+        what = f"nats on test, {top.name}" if len(scored) > 1 else "nats on the test examples"
         tiles.append((f"{estimate['log_likelihood']:,.1f} ± {estimate['standard_error']:,.1f}", what, "ours"))
     paper = paper_row(material)
     if paper is not None:
@@ -173,35 +175,35 @@ def _error_bars(result: dict[str, Any]) -> str:
 
 
 def _training(material: Material) -> str:
-    many = len(material.runs) > 1
-    charts = [_validation_chart(material.runs)]
-    for run in material.runs:
-        name = f", {run.name}" if many else ""
-        charts.append(
-            Chart(
-                f"Loss{name}",
-                "epoch",
-                "nats",
-                [
-                    Series("generator G", _column(run, "loss_g"), 1),
-                    Series("discriminator D", _column(run, "loss_d"), 2, True),
-                ],
-            )
-        )
-        charts.append(
-            Chart(
-                f"Output of D{name}",
-                "epoch",
-                "mean probability",
-                [
-                    Series("D(x), data", _column(run, "d_x"), 2, True),
-                    Series("D(G(z)), samples", _column(run, "d_gz"), 1),
-                ],
-                y_range=(0.0, 1.0),
-                level=(0.5, "cannot tell"),
-            )
-        )
-    return grid(*map(render_chart, charts))
+    """Return one row of charts for a single run; of several, a row for each kind, on a common scale."""
+    runs = material.runs
+    losses = [
+        row[key] for run in runs for row in run.metrics for key in ("loss_d", "loss_g") if row.get(key) is not None
+    ]
+    rows = [
+        [render_chart(_validation_chart(runs))],
+        [render_chart(_loss_chart(run, (0.0, max(losses)), len(runs) > 1)) for run in runs if losses],
+        [render_chart(_output_chart(run, len(runs) > 1)) for run in runs],
+    ]
+    return "".join(grid(*row) for row in rows) if len(runs) > 1 else grid(*(chart for row in rows for chart in row))
+
+
+def _loss_chart(run: RunView, y_range: tuple[float, float], named: bool) -> Chart:
+    series = [
+        Series("generator G", _column(run, "loss_g"), 1),
+        Series("discriminator D", _column(run, "loss_d"), 2, dashed=True),
+    ]
+    return Chart(f"Loss, {run.name}" if named else "Loss", "epoch", "nats", series, y_range=y_range)
+
+
+def _output_chart(run: RunView, named: bool) -> Chart:
+    series = [
+        Series("D(x), data", _column(run, "d_x"), 2, dashed=True),
+        Series("D(G(z)), samples", _column(run, "d_gz"), 1),
+    ]
+    title = f"Output of D, {run.name}" if named else "Output of D"
+    level = (0.5, "cannot tell")
+    return Chart(title, "epoch", "mean probability", series, y_range=(0.0, 1.0), level=level)
 
 
 def _validation_chart(runs: Sequence[RunView]) -> Chart:

@@ -33,6 +33,13 @@ class Row:
     more: str
     kind: str
 
+    @property
+    def text(self) -> str:
+        """Published figures as they were published, ours with a decimal."""
+        form = "g" if self.kind in ("paper", "published") else ",.1f"
+        error = "" if self.error is None else f" ± {self.error:{form}}"
+        return f"{self.log_likelihood:{form}}{error}".replace("-", "−")
+
 
 def standing(material: Material) -> str:
     """Return the headline table; empty while no run has a score."""
@@ -142,10 +149,8 @@ def _span(rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def _line(row: Row, low: float, high: float) -> str:
-    error = "" if row.error is None else f" ± {row.error:,.1f}"
     return (
-        f'<tr class="{row.kind}"><th scope="row">{escape(row.label)}</th>'
-        f'<td class="num">{number(round(row.log_likelihood, 1))}{error}</td>'
+        f'<tr class="{row.kind}"><th scope="row">{escape(row.label)}</th><td class="num">{row.text}</td>'
         f'<td class="where"><span class="track" aria-hidden="true">{_mark(row, low, high)}</span></td>'
         f"<td>{escape(row.more)}</td></tr>"
     )

@@ -20,12 +20,26 @@ def table1_markdown(result: Mapping[str, Any]) -> str:
     )
     parts = [
         f"# {result['target']}: log-likelihood in nats, {result['seeds'][0]['num_samples']:,} samples\n",
+        f"`gancli reproduce {result['target']} --preset {result['preset']} --seeds {len(result['seeds'])} --epochs "
+        f"{result['config']['epochs']}`\n",
         _table(("model", "log-likelihood", "spread", "σ refined"), [*published, ours]),
         "## Seeds\n",
         _table(
-            ("seed", "test", "σ", "σ refined", "validation", "best epoch", "of", "training"),
+            (
+                "seed",
+                "test",
+                "σ",
+                "σ refined",
+                "validation",
+                "best epoch",
+                "of",
+                "training",
+                f"to {_yardstick(result)}",
+            ),
             [_seed_row(row) for row in result["seeds"]],
         ),
+        "Training is the time of iterations alone, without validation, pictures and scores; the last column, until "
+        "validation passed that figure.\n",
         "## Samples that no model made, by the same protocol\n",
         _table(("samples", "test", "σ", "published"), [_baseline_row(result, b) for b in BASELINES]),
         "## Error bars, in nats\n",
@@ -93,7 +107,14 @@ def _seed_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         str(row["best_epoch"] or ""),
         str(row["epochs"]),
         in_words(row["training_seconds"]),
+        "not reached"
+        if row["reached"]["epoch"] is None
+        else f"{in_words(row['reached']['training_seconds'])}, epoch {row['reached']['epoch']}",
     )
+
+
+def _yardstick(result: Mapping[str, Any]) -> str:
+    return f"{result['seeds'][0]['reached']['validation_log_likelihood']:g} nats"
 
 
 def _baseline_row(result: Mapping[str, Any], baseline: Any) -> tuple[str, ...]:

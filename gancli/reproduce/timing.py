@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gancli.config import Config
-from gancli.reproduce.runs import PlannedRun
+from gancli.reproduce.runs import PlannedRun, StoppedError
 from gancli.reproduce.watch import Watch
 from gancli.train.run_folder import RunFolder
 from gancli.train.trainer import Trainer
@@ -73,14 +73,19 @@ def measure_speed(config: Config, scratch: Path) -> Speed:
     Args:
         config: what is going to be trained.
         scratch: the folder; whatever lies there is removed.
+
+    Raises:
+        StoppedError: Ctrl-C came meanwhile.
     """
     shutil.rmtree(scratch, ignore_errors=True)
     watch = _Stopwatch()
     try:
-        # An odd last iteration ends the epoch early: everything that an epoch's end costs is in it.
-        Trainer(config.replace(steps=STEPS, epochs=STEPS), RunFolder(scratch), watch).train()
+        # The last iteration ends the epoch early, so that everything an epoch's end costs is seen.
+        summary = Trainer(config.replace(steps=STEPS, epochs=STEPS), RunFolder(scratch), watch).train()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if summary.interrupted:
+        raise StoppedError
     first, last = watch.steps[min(WARM_UP, len(watch.steps)) - 1], watch.steps[-1]
     return Speed(
         step=(last - first) / max(1, len(watch.steps) - WARM_UP),

@@ -124,6 +124,17 @@ def test_ctrl_c_stops_and_the_same_call_goes_on_to_the_same_result(
     assert lasting(result) == lasting(reproduce(tiny, tmp_path / "unbroken"))
 
 
+def test_ctrl_c_while_the_speed_is_measured_stops_too(
+    tiny: Target, tmp_path: Path, reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "gancli.reproduce.timing._Stopwatch.iteration", lambda self, step: signal.raise_signal(signal.SIGINT)
+    )
+    with pytest.raises(StoppedError):
+        reproduce(tiny, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 # The process kills itself without notice where it is told to: between the two checkpoints of an epoch's end, and
 # while the context is computed.
 KILLED = """
