@@ -46,6 +46,10 @@ class Kept:
         answer = entry.get("answer")
         return answer if isinstance(answer, dict) else None
 
+    def names(self) -> set[str]:
+        """Return the names of all answers that are kept, whatever their inputs."""
+        return set(self._read())
+
     def _read(self) -> dict[str, Any]:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
