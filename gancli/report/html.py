@@ -7,9 +7,7 @@ from html import escape
 
 
 def section(title: str, words: str, body: str) -> str:
-    """Return a section with a heading, a sentence under it and a body; nothing where there is no body."""
-    if not body:
-        return ""
+    """Return a section with a heading, a sentence under it and a body."""
     return f'<section id="{anchor(title)}"><h2>{escape(title)}</h2><p>{escape(words)}</p>{body}</section>'
 
 

@@ -17,6 +17,7 @@ from gancli.report.standing import paper_row, standing
 from gancli.reproduce.baselines import TRAINING
 from gancli.reproduce.runs import training_seconds
 from gancli.reproduce.timing import in_words
+from gancli.train.generate import versions
 from gancli.train.run_folder import RunFolder
 
 _COLOURS = 6
@@ -28,52 +29,7 @@ def render_page(material: Material) -> str:
     Args:
         material: what `collect` found.
     """
-    sections = [
-        section("Log-likelihood", _protocol(material), standing(material) + _warnings(material)),
-        section(
-            "Training",
-            "Means over each epoch; the discriminator cannot tell data from samples where both outputs are one half.",
-            _training(material),
-        ),
-        section(
-            "Parzen windows",
-            "The figure depends on the width of the windows and on the number of samples as well as on the model.",
-            _parzen(material),
-        ),
-        section(
-            "Samples over the epochs",
-            "Always from the same z, so that each place can be followed. Fair draws, none left out.",
-            _frames(material),
-        ),
-        section(
-            "Interpolation",
-            "Figure 3: straight lines in z space, from the left end to the right.",
-            grid(
-                *(
-                    card(run.name, "", png(run.walk, f"Interpolations in z space of {run.name}"), kind="card walk")
-                    for run in material.runs
-                    if run.walk is not None
-                )
-            ),
-        ),
-        section(
-            "Nearest training examples",
-            "Figure 2: framed in yellow, the training example nearest in Euclidean "
-            "distance to the sample on its left. Samples that copied the data would equal it.",
-            grid(
-                *(
-                    card(run.name, "", png(run.neighbours, f"Samples of {run.name} with nearest training examples"))
-                    for run in material.runs
-                    if run.neighbours is not None
-                )
-            ),
-        ),
-        section(
-            "Settings",
-            "Every run's configuration; settings that differ between runs are marked.",
-            _settings(material.runs),
-        ),
-    ]
+    sections = [(title, words, body) for title, words, body in _sections(material) if body]
     title = _title(material)
     return "\n".join(
         [
@@ -85,12 +41,56 @@ def render_page(material: Material) -> str:
             "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">",
             f"<title>{escape(title)} · gancli report</title>",
             f"<style>{_resource('style.css')}</style></head><body>",
-            _header(material, title, [part for part in sections if part]),
-            f"<main>{''.join(sections)}</main>",
+            _header(material, title, [name for name, _, _ in sections]),
+            f"<main>{''.join(section(*one) for one in sections)}</main>",
             _footer(material),
             f"<script>{_resource('page.js')}</script></body></html>\n",
         ]
     )
+
+
+def _sections(material: Material) -> list[tuple[str, str, str]]:
+    """Return title, introduction and body of every section; a body is empty where there is nothing to show."""
+    walks = [
+        card(run.name, "", png(run.walk, f"Interpolations in z space of {run.name}"), kind="card walk")
+        for run in material.runs
+        if run.walk is not None
+    ]
+    neighbours = [
+        card(run.name, "", png(run.neighbours, f"Samples of {run.name} with nearest training examples"))
+        for run in material.runs
+        if run.neighbours is not None
+    ]
+    return [
+        ("Log-likelihood", _protocol(material), standing(material) + _warnings(material)),
+        (
+            "Training",
+            "Means over each epoch; the discriminator cannot tell data from samples where both outputs are one half.",
+            _training(material),
+        ),
+        (
+            "Parzen windows",
+            "The figure depends on the width of the windows and on the number of samples as well as on the model.",
+            _parzen(material),
+        ),
+        (
+            "Samples over the epochs",
+            "Always from the same z, so that each place can be followed. Fair draws, none left out.",
+            _frames(material),
+        ),
+        ("Interpolation", "Figure 3: straight lines in z space, from the left end to the right.", grid(*walks)),
+        (
+            "Nearest training examples",
+            "Figure 2: framed in yellow, the training example nearest in Euclidean distance to the sample on its left. "
+            "Samples that copied the data would equal it.",
+            grid(*neighbours),
+        ),
+        (
+            "Settings",
+            "Every run's configuration; settings that differ between runs are marked.",
+            _settings(material.runs),
+        ),
+    ]
 
 
 def _resource(name: str) -> str:
@@ -106,9 +106,8 @@ def _title(material: Material) -> str:
     )
 
 
-def _header(material: Material, title: str, sections: Sequence[str]) -> str:
-    names = [part.split("<h2>", 1)[1].split("</h2>", 1)[0] for part in sections]
-    links = "".join(f'<a href="#{anchor(name)}">{name}</a>' for name in names)
+def _header(material: Material, title: str, names: Sequence[str]) -> str:
+    links = "".join(f'<a href="#{anchor(name)}">{escape(name)}</a>' for name in names)
     return (
         f'<header><p class="kicker">gancli report</p><h1>{escape(title)}</h1>'
         f'<p class="lead">Generative Adversarial Nets (2014), trained and measured again: '
@@ -316,8 +315,6 @@ def _settings(runs: Sequence[RunView]) -> str:
 
 
 def _footer(material: Material) -> str:
-    from gancli.train.generate import versions
-
     made = ", ".join(f"{name} {version}" for name, version in versions().items())
     machines = sorted({result["machine"]["device"] for result in material.results if "machine" in result})
     on = f" Runs made on {', '.join(machines)}." if machines else ""
