@@ -18,7 +18,8 @@ from gancli.report.collect import choose_epochs
 from gancli.train.run_folder import RunFolder
 from gancli.train.trainer import Trainer
 
-HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(1)>&amp;"
+# The image comes first: an unescaped script without its end would hide whatever follows from the parser.
+HOSTILE = "\"><img src=x onerror=alert(1)>&amp;<script>alert('1')</script>"
 
 
 class Page(HTMLParser):
