@@ -241,6 +241,10 @@ class Config:
         return json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
 
 
+# What may be changed when a run goes on: how long, and where it is computed, not what is learned.
+RESUMABLE = ("data_dir", "epochs", "steps", "device", "backend", "validation_every")
+
+
 def field_type(declared: dataclasses.Field[Any]) -> tuple[type, bool]:
     """Return a field's plain type and whether it may be None."""
     hint = typing.get_type_hints(Config)[declared.name]

@@ -56,10 +56,12 @@ def _register() -> None:
     from gancli.cli.data import data
     from gancli.cli.info import info
     from gancli.cli.parzen import parzen
+    from gancli.cli.report import report
+    from gancli.cli.reproduce import reproduce
     from gancli.cli.sample import sample
     from gancli.cli.train import train
 
-    for command in (train, sample, parzen, data, info):
+    for command in (train, sample, parzen, reproduce, report, data, info):
         main.add_command(command)
 
 

@@ -10,12 +10,10 @@ import click
 
 from gancli.cli.console import print_json, result_console
 from gancli.cli.options import config_fields, config_options, json_option
-from gancli.config import Config
+from gancli.config import RESUMABLE, Config
 from gancli.errors import UsageError
 
 _OPTIONS = config_fields("Data", "Networks", "Algorithm 1", "Optimiser", "Run")
-# What may be changed when a run goes on: how long, and where it is computed, not what is learned.
-_RESUMABLE = ("data_dir", "epochs", "steps", "device", "backend", "validation_every")
 
 
 class GroupedOptions(click.Command):
@@ -83,7 +81,7 @@ def train(
 def _resumed(config: Config, given: dict[str, Any], out: Path | None) -> Config:
     """Return a run's configuration with what may change on the way."""
     for name, value in given.items():
-        if name not in _RESUMABLE and value != getattr(config, name):
+        if name not in RESUMABLE and value != getattr(config, name):
             raise UsageError(
                 f"--{name.replace('_', '-')} cannot change while a run goes on: it has {getattr(config, name)!r}. "
                 "Leave the option out, or start a new run without --resume."

@@ -1,0 +1,140 @@
+"""Runs of a reproduction: ordinary run folders, begun or taken up where they were left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gancli.config import RESUMABLE, Config, option_name
+from gancli.errors import GancliError, UsageError
+from gancli.train.checkpoints import load_checkpoint
+from gancli.train.run_folder import RunFolder
+from gancli.train.setup import adopt_pretrained
+from gancli.train.trainer import Reporter, Trainer
+
+ReporterFactory = Callable[[], Reporter]
+
+
+class StoppedError(Exception):
+    """Ctrl-C ended a training; everything is saved, and the same command goes on."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a reproduction, whether it has begun or not.
+
+    Attributes:
+        run: its folder.
+        config: what is trained there.
+        total: iterations it takes in all.
+        done: iterations it has behind it.
+        summary: the final figures of a finished run; None while there is something left to do.
+    """
+
+    run: RunFolder
+    config: Config
+    total: int
+    done: int
+    summary: dict[str, Any] | None
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs behind it."""
+        rows = self.run.read_metrics()
+        return int(rows[-1]["epoch"]) if rows else 0
+
+
+def plan_run(path: Path, config: Config, num_train: int) -> PlannedRun:
+    """Look at what there is of a run, begun by whichever command, and at what is left to do.
+
+    Args:
+        path: the run folder; it need not exist.
+        config: what shall have been trained there in the end.
+        num_train: training examples, which decide how long an epoch is.
+
+    Raises:
+        UsageError: the folder holds a run of other settings, or one that went further than asked for.
+        GancliError: what is there cannot be read.
+    """
+    run, config = RunFolder(path), adopt_pretrained(config)
+    if run.config_file.exists():
+        _require_same(run, config)
+    per_epoch = max(1, num_train // config.batch_size)
+    total = min(config.epochs * per_epoch, config.steps or config.epochs * per_epoch)
+    done = int(load_checkpoint(run.last)["step"]) if run.last.exists() else 0
+    if done > total:
+        raise UsageError(
+            f"{path} has been trained for {done:,} iterations ({done // per_epoch:,} epochs), more than the {total:,} "
+            f"asked for; ask for {-(-done // per_epoch)} epochs or more with --epochs, or choose another --out."
+        )
+    return PlannedRun(run, config, total, done, _summary(run, total) if done == total else None)
+
+
+def finish_run(plan: PlannedRun, reporter: Reporter) -> dict[str, Any]:
+    """Train a run to its end, from wherever it stands, and return its final figures.
+
+    Raises:
+        StoppedError: Ctrl-C came first.
+        GancliError: as `Trainer`.
+    """
+    if plan.summary is not None:
+        return plan.summary
+    trainer = Trainer(plan.config, plan.run, reporter)
+    if plan.done:
+        trainer.restore()
+    summary = trainer.train()
+    if summary.interrupted:
+        raise StoppedError
+    finished = _summary(plan.run, plan.total)
+    if finished is None:
+        raise GancliError(f"{plan.run.summary_file} does not tell of the training that just ended.")
+    return finished
+
+
+def training_seconds(run: RunFolder, epoch: int | None = None) -> float:
+    """Return the seconds of iterations behind a run, or behind its first `epoch` epochs.
+
+    Each process that trained counts from zero in metrics.jsonl; work lost to a kill is not in it, nor are validation
+    and pictures.
+    """
+    total = before = 0.0
+    for row in run.read_metrics():
+        if epoch is not None and row["epoch"] > epoch:
+            break
+        seconds = float(row["seconds"])
+        total += seconds - before if seconds >= before else seconds
+        before = seconds
+    return total
+
+
+def first_epoch_reaching(run: RunFolder, log_likelihood: float) -> int | None:
+    """Return the first epoch whose validation log-likelihood is at least that many nats, or None."""
+    for row in run.read_metrics():
+        if (row.get("validation_log_likelihood") or float("-inf")) >= log_likelihood:
+            return int(row["epoch"])
+    return None
+
+
+def _require_same(run: RunFolder, config: Config) -> None:
+    """Raise UsageError unless the run that is there learns what `config` says."""
+    # A pretrained generator's layers are part of the text of the networks; where it lies may change.
+    there, wanted = run.config().as_dict(), config.as_dict()
+    for name, value in wanted.items():
+        if name not in (*RESUMABLE, "pretrained") and there[name] != value:
+            raise UsageError(
+                f"{run.path} was trained with {option_name(name)} {there[name]!r}, this reproduction takes {value!r}; "
+                "choose another --out."
+            )
+
+
+def _summary(run: RunFolder, total: int) -> dict[str, Any] | None:
+    """Return summary.json if it is that of the whole run; one of a shorter run that was since extended is not."""
+    try:
+        summary = json.loads(run.summary_file.read_text(encoding="utf-8"))
+        finished = summary["steps"] == total and summary["parzen"] is not None and not summary["interrupted"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return summary if finished else None

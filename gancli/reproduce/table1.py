@@ -1,0 +1,154 @@
+"""Table 1's MNIST row: several seeds, each chosen by validation alone, and what puts the figure into proportion."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gancli.data.dataset import Dataset
+from gancli.reproduce import context
+from gancli.reproduce.baselines import BASELINES, CENTROIDS, KMEANS_ITERATIONS, TRAINING
+from gancli.reproduce.data import load_checked
+from gancli.reproduce.kept import Kept
+from gancli.reproduce.markdown import table1_markdown
+from gancli.reproduce.results import circumstances, over_seeds, published_row, run_row, write_result
+from gancli.reproduce.runs import PlannedRun, finish_run, plan_run
+from gancli.reproduce.targets import Target
+from gancli.reproduce.timing import Speed, announce, in_words
+from gancli.reproduce.watch import Watch
+from gancli.train.sampling import open_generator
+from gancli.train.setup import resolve_device
+
+CONTEXT_FILE = "context.json"
+CURVE_SAMPLES = 1_000_000
+YARDSTICK = 220.0  # nats on the validation examples: the paper's figure is in sight; rows tell when it was passed
+
+
+def reproduce_table1(
+    target: Target,
+    out: Path,
+    *,
+    preset: str,
+    seeds: int,
+    changes: Mapping[str, Any],
+    curve_samples: int = CURVE_SAMPLES,
+    watch: Watch,
+) -> dict[str, Any]:
+    """Train the seeds 1 … n, score each, and set the row beside the paper's and beside samples that no model made.
+
+    Whatever lies finished in `out` is taken as it is, whatever was begun is gone on with.
+
+    Args:
+        target: data set, published rows.
+        out: holds seed-1, seed-2, … (ordinary run folders), context.json, result.json and result.md.
+        preset: what is trained.
+        seeds: how many.
+        changes: fields of the configuration that were given one by one (epochs, data_dir, device, …).
+        curve_samples: how far the curve over the number of samples goes.
+        watch: takes what there is to tell.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        StoppedError: Ctrl-C ended a training; the same call goes on.
+        GancliError: data are missing, or `out` holds other runs.
+    """
+    configs = [target.config(preset, {**changes, "seed": seed}) for seed in range(1, seeds + 1)]
+    device = resolve_device(configs[0].device)
+    dataset, warnings = load_checked(target, configs[0].data_dir)
+    plans = [plan_run(out / f"seed-{config.seed}", config, len(dataset.train)) for config in configs]
+    speed = announce(plans, len(dataset.train), out, watch)
+    if speed is not None:
+        seconds = _context_seconds(speed, curve_samples, Kept(out / CONTEXT_FILE).names())
+        watch.say(f"then about {in_words(seconds)} to put the figure into context")
+    rows = []
+    for plan in plans:
+        rows.append(run_row(plan, finish_run(plan, watch.reporter()), YARDSTICK))
+        watch.say(_one_line(rows[-1]))
+    result = {
+        "target": target.name,
+        "preset": preset,
+        "dataset": dataset.name,
+        "published": [published_row(row) for row in target.table],
+        "paper": published_row(target.paper),
+        **over_seeds(rows),
+        "seeds": rows,
+        **_context(plans[0], dataset, out, device, curve_samples, watch),
+        "config": configs[0].as_dict(),
+        **circumstances(device),
+    }
+    result["error_bars"] = _error_bars(result)
+    result["warnings"] = [*warnings, *_warnings(result)]
+    write_result(out, result, table1_markdown(result))
+    return result
+
+
+def _context_seconds(speed: Speed, curve_samples: int, known: set[str]) -> float:
+    """Estimate the scoring to come, in units of one score of 10,000 samples.
+
+    A turn of k-means compares every training image, five times as many as test images, with every centroid.
+    """
+    to_come = context.DRAWS + curve_samples / 10_000 + 1
+    for baseline in BASELINES:
+        if baseline.name not in known:
+            to_come += 5 * KMEANS_ITERATIONS if baseline is CENTROIDS else 1
+    return speed.score * to_come
+
+
+def _context(
+    plan: PlannedRun, dataset: Dataset, out: Path, device: torch.device, curve_samples: int, watch: Watch
+) -> dict[str, Any]:
+    """Return what stands beside the figure: baselines for everybody, details of the first seed's generator."""
+    kept, backend = Kept(out / CONTEXT_FILE), plan.config.backend
+    trained = open_generator(plan.run, plan.config.device, backend=backend)
+    rows = context.baseline_rows(
+        kept, dataset, trained.preprocessing, plan.config.num_samples, device, backend, watch.say
+    )
+    with watch.counting("samples", curve_samples) as progress:
+        curve = context.figure_over_samples(kept, trained, dataset, curve_samples, backend, progress)
+    return {
+        "baselines": rows,
+        "draws": context.figure_over_draws(kept, trained, dataset, backend, watch.say),
+        "on_training_images": context.figure_on_training_images(kept, trained, dataset, backend, watch.say),
+        "over_samples": curve,
+    }
+
+
+def _error_bars(result: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the three kinds, in nats: over test images, over draws of samples, over training seeds."""
+    return {
+        "test_images": result["standard_error"],
+        "draws": statistics.stdev(result["draws"]),
+        "seeds": result["spread"],
+    }
+
+
+def _warnings(result: Mapping[str, Any]) -> list[str]:
+    """Return sentences on what makes the figure say less than it seems to."""
+    found = sorted({sentence for row in result["seeds"] for sentence in row["warnings"]})
+    real = result["baselines"][TRAINING.name]["estimate"]["log_likelihood"]
+    if result["highest"] > real:
+        found.append(
+            f"The best seed's {result['highest']:,.1f} nats pass the {real:,.1f} of training images used as samples: "
+            "from there on a higher Parzen figure does not mean better samples."
+        )
+    return found
+
+
+def _one_line(row: Mapping[str, Any]) -> str:
+    reached = row["reached"]
+    passed = ""
+    if reached["epoch"] is not None:
+        passed = (
+            f"; validation passed {reached['validation_log_likelihood']:g} nats in epoch {reached['epoch']}, after "
+            f"{in_words(reached['training_seconds'])} of training"
+        )
+    return (
+        f"seed {row['seed']}: {row['log_likelihood']:,.2f} ± {row['standard_error']:,.2f} nats on test, from epoch "
+        f"{row['best_epoch']} of {row['epochs']}{passed}"
+    )

@@ -1,0 +1,254 @@
+"""The page as a browser takes it apart: nothing from outside, nothing unescaped, everything named."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from gancli.cli import main
+from gancli.presets import resolve
+from gancli.report.charts import HEIGHT, WIDTH, Chart, Series, nice_ticks, number, render_chart
+from gancli.report.collect import choose_epochs
+from gancli.train.run_folder import RunFolder
+from gancli.train.trainer import Trainer
+
+# The image comes first: an unescaped script without its end would hide whatever follows from the parser.
+HOSTILE = "\"><img src=x onerror=alert(1)>&amp;<script>alert('1')</script>"
+
+
+class Page(HTMLParser):
+    """Collects elements with their attributes, and text by the element it stands in."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+class Silent:
+    """Watches a training without a word."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+def train(path: Path, **changes: Any) -> RunFolder:
+    if not Path("small.npy").exists():
+        np.save("small.npy", np.random.default_rng(0).integers(0, 256, (125, 1, 6, 6), dtype=np.uint8))
+    settings = {
+        "generator": "dense 8 relu, dense out sigmoid bias=marginal",
+        "discriminator": "maxout 6x2 irange=0.05, dense 1 sigmoid irange=0.05",
+        "noise_dim": 5,
+        "batch_size": 20,
+        "epochs": 2,
+        "num_samples": 50,
+        **changes,
+    }
+    run = RunFolder(path)
+    Trainer(resolve("mnist", "./small.npy", settings), run, Silent()).train()
+    return run
+
+
+def report(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["report", *arguments], catch_exceptions=False)
+
+
+def page(*runs: Path) -> Page:
+    result = report(*map(str, runs), "--out", "report.html")
+    assert result.exit_code == 0, result.output
+    return Page(Path("report.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_asks_nobody_for_anything() -> None:
+    found = page(train(Path("runs/one")).path)
+    for tag, attributes in found.elements:
+        for name in ("src", "href", "srcset", "data", "poster", "action"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:image/png;base64,", "#")), (tag, name, value)
+    assert not found.all("link")
+    text = Path("report.html").read_text(encoding="utf-8")
+    for reference in ("http:", "https:", "url(", "@import", "fetch(", "XMLHttpRequest", "import("):
+        assert reference not in text, reference
+    policies = [a["content"] for a in found.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policies[0] is not None
+    assert policies[0].startswith("default-src 'none'")
+
+
+def test_links_lead_to_sections_that_are_there() -> None:
+    found = page(train(Path("runs/one")).path)
+    targets = {f"#{attributes['id']}" for attributes in found.all("section")}
+    assert {attributes["href"] for attributes in found.all("a")} == targets
+    assert len(targets) == 7
+
+
+def test_pictures_and_controls_have_names_for_those_who_do_not_see_them() -> None:
+    found = page(train(Path("runs/one")).path)
+    assert all(attributes["alt"] for attributes in found.all("img"))
+    drawings = [attributes for attributes in found.all("svg") if "aria-hidden" not in attributes]
+    assert len(drawings) == 4
+    assert all(a["role"] == "img" and a["aria-label"] and a["tabindex"] == "0" for a in drawings)
+    assert all(attributes["aria-label"] for attributes in found.all("input"))
+    assert found.all("html")[0]["lang"] == "en"
+    assert len(found.all("h1")) == 1
+    frames = [attributes for attributes in found.all("img") if "data-epoch" in attributes]
+    assert [(a["data-epoch"], "hidden" in a) for a in frames] == [("1", True), ("2", False)]
+
+
+def test_figures_on_the_page_are_those_of_the_run() -> None:
+    run = train(Path("runs/one"))
+    words = " ".join(page(run.path).words)
+    estimate = json.loads(run.summary_file.read_text())["parzen"]["estimate"]
+    wanted = f"{estimate['log_likelihood']:,.1f} ± {estimate['standard_error']:,.1f}".replace("-", "−")
+    assert wanted in words
+    row = run.read_metrics()[-1]
+    assert number(row["loss_d"]) in words
+    assert number(row["d_gz"]) in words
+
+
+@pytest.mark.parametrize("place", ["preset", "name", "metrics"])
+def test_hostile_text_stays_text(place: str) -> None:
+    # A folder's name cannot hold a slash, everything else can.
+    name = HOSTILE.replace("/", "") if place == "name" else "one"
+    run = train(Path("runs") / name)
+    if place == "preset":
+        config = json.loads(run.config_file.read_text())
+        run.config_file.write_text(json.dumps({**config, "preset": HOSTILE, "data_dir": HOSTILE}))
+    if place == "metrics":
+        rows = run.read_metrics()
+        run.metrics_file.write_text("".join(json.dumps({**row, HOSTILE: HOSTILE}) + "\n" for row in rows))
+    found = page(run.path)
+    assert len(found.all("script")) == 1
+    assert all((a["src"] or "").startswith("data:") for a in found.all("img"))
+    assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
+    if place != "metrics":
+        assert any(HOSTILE.replace("/", "")[:20] in words.replace("/", "") for words in found.words)
+
+
+def test_runs_stand_side_by_side_and_differences_are_marked() -> None:
+    one, two = train(Path("runs/one")), train(Path("runs/two"), seed=2, lr=0.05)
+    found = page(one.path, two.path)
+    assert any(words == "Loss, two" for words in found.words)
+    text = Path("report.html").read_text(encoding="utf-8")
+    marked = [row.split("</th>")[0].rsplit(">", 1)[1] for row in text.split('<tr class="differs">')[1:]]
+    assert sorted(marked) == ["lr", "seed"]
+
+
+def test_an_unfinished_or_extended_run_shows_no_score_of_an_earlier_state() -> None:
+    run = train(Path("runs/one"))
+    rows = run.read_metrics()
+    run.append_metrics({**rows[-1], "epoch": 3, "step": 15})
+    words = " ".join(page(run.path).words)
+    assert "No final score: the run stands at epoch 3 and has not ended." in words
+    assert "nats on the test examples" not in words
+
+
+def test_a_reproduction_brings_its_seeds_baselines_and_warnings() -> None:
+    train(Path("out/seed-1"))
+    estimate = {"log_likelihood": 241.19, "standard_error": 2.13, "sigma": 0.1668}
+    score = {
+        "estimate": estimate,
+        "refined": None,
+        "sigmas": [0.1, 0.2],
+        "validation_log_likelihoods": [200.0, 240.0],
+        "refined_sigmas": [],
+        "refined_log_likelihoods": [],
+    }
+    result = {
+        "target": "table1-mnist",
+        "preset": "mnist",
+        "seeds": [{"run": "elsewhere/seed-1", "seed": 1}],
+        "spread": None,
+        "baselines": {"training images": score},
+        "draws": [1.0, 2.0],
+        "error_bars": {"test_images": 1.5, "draws": 0.7071, "seeds": None},
+        "on_training_images": {"estimate": estimate},
+        "over_samples": [{"num_samples": 1000, "log_likelihood": 50.0}, {"num_samples": 2000, "log_likelihood": 60.0}],
+        "warnings": [f"beware of {HOSTILE}"],
+    }
+    Path("out/result.json").write_text(json.dumps(result))
+    found = page(Path("out"))
+    words = " ".join(found.words)
+    for part in ("241.2 ± 2.1", "0.71 over 2 draws", f"beware of {HOSTILE}", "Number of samples"):
+        assert part in words, part
+    assert len(found.all("script")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--out", "report.pdf"], 2, "--out must end in .html, got 'report.pdf'"),
+        ([], 1, "no run under runs/ yet"),
+        (["runs/none"], 1, "no run folder runs/none"),
+        (["damaged"], 1, "damaged/result.json is damaged"),
+    ],
+)
+def test_bad_use_gets_one_sentence(arguments: list[str], code: int, sentence: str) -> None:
+    Path("damaged").mkdir()
+    Path("damaged/result.json").write_text("{")
+    answer = CliRunner().invoke(main, ["report", *arguments])
+    assert answer.exit_code == code
+    assert sentence in answer.stderr
+    assert answer.stderr.count("Error: ") == 1
+    assert not Path("report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0, 10, [0, 2, 4, 6, 8, 10]),
+        (0.1, 0.35, [0.1, 0.15, 0.2, 0.25, 0.3, 0.35]),
+        (-130, 226, [-200, -100, 0, 100, 200, 300]),
+        (1, 2, [1, 1.2, 1.4, 1.6, 1.8, 2]),
+    ],
+)
+def test_ticks_are_round_and_span_the_values(low: float, high: float, ticks: list[float]) -> None:
+    assert nice_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_points_stand_where_their_values_say() -> None:
+    chart = Chart("t", "x", "y", [Series("a", [(0, 0), (5, 5), (10, 10)], 1)])
+    (line,) = Page(render_chart(chart)).all("polyline")
+    places = [tuple(map(float, point.split(","))) for point in str(line["points"]).split()]
+    (left, bottom), middle, (right, top) = places
+    assert middle == ((left + right) / 2, (top + bottom) / 2)
+    assert 0 < left < right < WIDTH
+    assert 0 < top < bottom < HEIGHT
+
+
+def test_a_chart_of_one_point_or_of_equal_values_is_still_drawn_and_one_of_none_is_left_out() -> None:
+    assert "<circle" in render_chart(Chart("t", "x", "y", [Series("a", [(1, 5)], 1)]))
+    assert "nan" not in render_chart(Chart("t", "x", "y", [Series("a", [(1, 5), (2, 5)], 1)], x_log=True))
+    assert render_chart(Chart("t", "x", "y", [Series("a", [], 1)])) == ""
+
+
+def test_slider_epochs_are_denser_early_and_keep_both_ends() -> None:
+    assert choose_epochs([1, 2, 3], 16) == [1, 2, 3]
+    chosen = choose_epochs(range(1, 801), 8)
+    assert chosen == [1, 3, 7, 18, 46, 118, 308, 800]  # 800^(i/7), rounded
+
+
+def test_numbers_are_written_as_people_do() -> None:
+    assert [number(v) for v in (0, -1.5, 1234, 2e6, 0.123456)] == ["0", "−1.5", "1,234", "2M", "0.1235"]
