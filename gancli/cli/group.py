@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gancli import __version__
+from gancli.cli.one_voice import one_voice, require_shared
 from gancli.errors import GancliError
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
@@ -19,7 +20,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with one_voice():
+                return super().invoke(ctx)
         except GancliError as error:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
@@ -29,6 +31,14 @@ class Commands(click.Group):
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             _fail(f"{place}{error.strerror or error}", GancliError.exit_code)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, one that can run as it was started."""
+        name, command, rest = super().resolve_command(ctx, args)
+        require_shared(name)
+        return name, command, rest
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of use rather than of the alphabet."""

@@ -18,6 +18,7 @@ from gancli.ops import gradients
 from gancli.train.losses import discriminator_loss, generator_loss
 
 Sampler = Callable[[], Tensor]  # draws a minibatch of m
+Gradients = tuple[Tensor, ...]  # of one player's weights, in the order of its parameters
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Game:
         generator_dropout: dropout in D for G's gradient: "shared", "fresh" or "off".
         max_column_norm: bound on the norm of each unit's incoming weights, or None.
         max_gradient_norm: bound on the norm of a network's whole gradient, or None.
+        mean_gradients: what becomes of a player's gradients before their use: their means over the ranks of a job.
     """
 
     G: Generator
@@ -47,6 +49,7 @@ class Game:
     generator_dropout: str = "fresh"
     max_column_norm: float | None = None
     max_gradient_norm: float | None = None
+    mean_gradients: Callable[[torch.nn.Module, Gradients], Gradients] = lambda player, gradients: gradients
 
 
 @dataclass(frozen=True)
@@ -115,16 +118,14 @@ def _judge(D: Discriminator, x: Tensor, x_g: Tensor) -> tuple[Tensor, Tensor]:
     return logits[: len(x)], logits[len(x) :]
 
 
-def _gradients(loss: Tensor, player: torch.nn.Module, *, retain_graph: bool = False) -> tuple[Tensor, ...]:
+def _gradients(loss: Tensor, player: torch.nn.Module, *, retain_graph: bool = False) -> Gradients:
     """Return the gradient of `loss` for one player's weights only."""
     return gradients(loss, list(player.parameters()), retain_graph=retain_graph, reuse=True)
 
 
-def _descend(
-    game: Game, player: Generator | Discriminator, rule: torch.optim.Optimizer, gradients: tuple[Tensor, ...]
-) -> None:
+def _descend(game: Game, player: Generator | Discriminator, rule: torch.optim.Optimizer, gradients: Gradients) -> None:
     """Apply one player's gradient rule, between the bounds on its gradient and on its weights."""
-    for parameter, gradient in zip(player.parameters(), gradients, strict=True):
+    for parameter, gradient in zip(player.parameters(), game.mean_gradients(player, gradients), strict=True):
         parameter.grad = gradient
     if game.max_gradient_norm is not None:
         torch.nn.utils.clip_grad_norm_(player.parameters(), game.max_gradient_norm)

@@ -17,6 +17,7 @@ from gancli.data.samples import SamplesFile
 from gancli.errors import DataError, UsageError
 from gancli.nets.networks import Generator
 from gancli.nets.noise import draw_noise
+from gancli.ranks import ALONE, Ranks
 from gancli.train.checkpoints import load_checkpoint
 from gancli.train.run_folder import RunFolder
 from gancli.train.seeds import make_rng
@@ -66,27 +67,31 @@ def load_generator(
     return TrainedGenerator(G.to(device).eval(), config, preprocessing, run, content["step"])
 
 
-@torch.no_grad()
-def sample_chunks(G: Generator, noise: str, num: int, rng: torch.Generator) -> Iterator[Tensor]:
-    """Draw samples chunk by chunk, memory flat.
+def noise_chunks(G: Generator, noise: str, num: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """Draw the z of `num` samples in whole chunks, (1000, noise_dim) float32 each, of which the last may have too many.
 
     Args:
         G: generator.
         noise: kind of the noise prior.
         num: how many samples in all.
         rng: source of z, on the device of G.
-
-    Yields:
-        (≤ 1000, channels, height, width) float32 on the device of G.
     """
-    for start in range(0, num, CHUNK):
-        z = draw_noise(noise, CHUNK, G.noise_dim, rng)
-        yield G(z)[: num - start]
+    for _ in range(0, num, CHUNK):
+        yield draw_noise(noise, CHUNK, G.noise_dim, rng)
 
 
-def draw_samples(G: Generator, noise: str, num: int, rng: torch.Generator) -> Tensor:
-    """Draw `num` samples, (num, channels, height, width) float32 on the device of G."""
-    return torch.cat(list(sample_chunks(G, noise, num, rng)))
+@torch.no_grad()
+def draw_samples(G: Generator, noise: str, num: int, rng: torch.Generator, ranks: Ranks = ALONE) -> Tensor:
+    """Draw `num` samples, (num, channels, height, width) float32 on the device of G.
+
+    Several ranks draw a part of the chunks each and get all of them, the very samples that one rank draws.
+    """
+    chunks = range(-(-num // CHUNK))
+    own = chunks[ranks.part(len(chunks))]
+    x = [G(z).view(1, CHUNK, *G.shape) for n, z in enumerate(noise_chunks(G, noise, num, rng)) if n in own]
+    rows = torch.cat(x) if x else torch.empty(0, CHUNK, *G.shape, device=rng.device)
+    samples = ranks.gather(rows, len(chunks)).flatten(0, 1)
+    return samples if len(samples) == num else samples[:num].clone()  # a view would be saved with all that it views
 
 
 @torch.no_grad()

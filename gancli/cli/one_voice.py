@@ -1,0 +1,53 @@
+"""A command on several ranks, as torchrun starts them, speaks as one: rank 0, or the rank that fails first."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+import click
+
+from gancli.errors import GancliError, UsageError
+
+SHARED = ("train", "parzen")  # the commands whose work several ranks can share
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Join the job's other ranks for a command and leave the words to rank 0; alone, do nothing.
+
+    All ranks exit with the same code when they refuse the same request, but only the first one's sentence is printed.
+    """
+    if not _several():  # asked before anything loads torch
+        yield
+        return
+    from gancli.ranks import joined
+
+    ended = None
+    with joined() as ranks:
+        try:
+            if ranks.leads:
+                yield
+            else:
+                with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+                    yield
+        except click.exceptions.Exit as error:
+            ended = error  # all ranks end so
+        except (click.ClickException, GancliError, OSError) as error:
+            if ranks.fails_first():
+                raise
+            sys.exit(getattr(error, "exit_code", GancliError.exit_code))
+    if ended is not None:
+        raise ended
+
+
+def require_shared(command: str | None) -> None:
+    """Raise UsageError where several ranks were started for a command whose work they cannot share."""
+    if _several() and command not in SHARED:
+        raise UsageError(f"gancli {command} runs in one process; start it without torchrun.")
+
+
+def _several() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") != "1"
