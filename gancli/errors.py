@@ -19,6 +19,10 @@ class DataError(GancliError):
     """A data or samples file is missing, truncated, of the wrong kind, or damaged."""
 
 
+class WriteError(GancliError):
+    """A file could not be written: the disk is full, the folder is not writable or has vanished."""
+
+
 class InputError(GancliError, ValueError):
     """An argument of a public function has the wrong shape, dtype or values; the message names the argument."""
 

@@ -11,7 +11,7 @@ from io import BufferedRandom, FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gancli.errors import GancliError
+from gancli.errors import GancliError, WriteError
 
 _NOT_WRITABLE = "the folder {folder} is not writable for this user; choose another path"
 _NOT_A_FOLDER = "a part of the path {folder} is a file, not a folder; choose another path"
@@ -62,9 +62,9 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], None], *, previous: Pat
         raise not_written(path, error) from error
 
 
-def not_written(path: Path, error: OSError) -> GancliError:
+def not_written(path: Path, error: OSError) -> WriteError:
     """Return the error for a file that the system refused to write: what, why, and what to do."""
-    return GancliError(f"cannot write {path}: {_reason(error, Path(os.path.realpath(path)).parent)}")
+    return WriteError(f"cannot write {path}: {_reason(error, Path(os.path.realpath(path)).parent)}")
 
 
 def atomic_write_bytes(path: Path, content: bytes) -> None:

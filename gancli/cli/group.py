@@ -39,7 +39,7 @@ class Commands(click.Group):
             if not memory_shortage(error):
                 raise
             _fail(
-                "there is too little memory for this: ask for fewer samples (--num, --num-samples) or use --device cpu.",
+                "there is too little memory for this; ask for fewer samples (--num, --num-samples) or use --device cpu",
                 GancliError.exit_code,
             )
         except OSError as error:

@@ -44,7 +44,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         # Removed while it is still held: whoever waits for this very file sees that it has lost its name.
-        (folder / NAME).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may have gone, or have become read-only
+            (folder / NAME).unlink(missing_ok=True)
         file.close()
         with contextlib.suppress(OSError):  # what is not empty stays
             for each in made:

@@ -15,7 +15,7 @@ from gancli.config import Config
 from gancli.data.preprocess import make_preprocessing
 from gancli.data.registry import load
 from gancli.data.samples import write_samples
-from gancli.errors import DataError, GancliError, UsageError
+from gancli.errors import DataError, GancliError, UsageError, WriteError
 from gancli.evaluate.parzen import PAPER_SIGMAS, ParzenScore, mean_log_likelihoods, parzen_score
 from gancli.evaluate.scoring import validation_size
 from gancli.files import atomic_write_text
@@ -136,6 +136,7 @@ class Trainer:
         self.rng = make_rng(config.seed, "play", self.device)
         self.game.D.share_rng(self.rng)
         self.step = 0
+        self.saved: int | None = None  # the iteration of the newest checkpoint
         self.best = -math.inf
         self.per_epoch = self.data.per_pass
         self.look_every = max(1, self.per_epoch // LOOKS)
@@ -147,9 +148,14 @@ class Trainer:
     def restore(self) -> None:
         """Take up the run where its last checkpoint left it, or where that is damaged, the one before it.
 
+        A run that was stopped before its first checkpoint begins again.
+
         Raises:
             DataError: no checkpoint can be read, or it is of another configuration.
         """
+        if not (self.run.last.exists() or self.run.previous.exists() or self.run.read_metrics()):
+            self.run.keep_metrics_until(0)
+            return
         row = self._take_up()
         self.run.keep_metrics_until(self.step)
         if row and all(kept["step"] != row["step"] for kept in self.run.read_metrics()):
@@ -180,6 +186,7 @@ class Trainer:
             self.health.largest_variance = float(content.get("largest_variance", 0.0))
             if content.get("position", self._position) != self._position:
                 raise ValueError(f"position {content['position']} in the data does not belong to step {self.step}")
+            self.saved = self.step
             return dict(content["row"])
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
@@ -220,6 +227,10 @@ class Trainer:
             )
             if not summary.interrupted:
                 summary = self._finish(summary)
+        except WriteError as error:
+            raise WriteError(
+                f"{error}. {self._kept()} Once that is mended, go on with: gancli train --resume {self.run.path}"
+            ) from error
         finally:
             self.reporter.finish()
         return summary
@@ -285,7 +296,6 @@ class Trainer:
         again = Trainer(self.config, self.run, self.reporter)
         if self.run.last.exists():
             again._take_up()
-        start = again.step
         again.game.G.train()
         again.game.D.train()
         with watch(again.game) as found:
@@ -294,16 +304,17 @@ class Trainer:
         if found:
             where = f"at iteration {again.step:,}: {found[0]}"
         bound = self.config.max_gradient_norm
-        kept = (
-            f"the last finite checkpoint, of iteration {start:,}, is kept in {self.run.last}"
-            if start
-            else "no checkpoint had been written yet"
-        )
         raise GancliError(
             f"Training diverged {where}. Try a lower --lr (it was {self.config.lr:g}), --max-gradient-norm "
-            f"{bound / 10 if bound else 10:g}{f' (it was {bound:g})' if bound else ''} or another --seed in a new run; "
-            f"{kept}."
+            f"{bound / 10 if bound else 10:g}{f' (it was {bound:g})' if bound else ''} or another --seed in a new run. "
+            f"{self._kept()}"
         )
+
+    def _kept(self) -> str:
+        """Say where the last good state is."""
+        if self.saved is None:
+            return "No checkpoint had been written yet."
+        return f"The last good state, of iteration {self.saved:,}, is kept in {self.run.last}."
 
     def _draw_z(self) -> torch.Tensor:
         return draw_noise(self.config.noise, self.config.batch_size, self.config.noise_dim, self.rng)
@@ -383,6 +394,7 @@ class Trainer:
             "row": row,
         }
         save_checkpoint(self.run.last, content, previous=self.run.previous)
+        self.saved = self.step
         if vanished:
             raise GancliError(
                 f"The run folder {self.run.path} was moved or removed while the run trained in it. Its state at "
