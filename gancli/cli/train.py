@@ -67,17 +67,14 @@ def train(
         click.echo(config.to_json(), nl=False)
         return
 
-    from gancli.train.trainer import Trainer
+    from gancli.train.trainer import train_run
 
     if resume is None:
         run = new_run(config, out)
-    trainer = Trainer(config, run, _reporter(run.path, tensorboard))
-    if resume is not None:
-        trainer.restore()
-    summary = trainer.train()
+    summary = train_run(config, run, _reporter(run.path, tensorboard), resume=resume is not None)
     _print_summary(summary, as_json)
-    if summary.interrupted:
-        raise click.exceptions.Exit(130)
+    if summary.signal is not None:
+        raise click.exceptions.Exit(128 + summary.signal)
 
 
 def _resumed(config: Config, given: dict[str, Any], out: Path | None) -> Config:

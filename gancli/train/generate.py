@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from gancli.errors import DataError, UsageError
 from gancli.nets.networks import Generator
 from gancli.nets.noise import draw_noise
 from gancli.ranks import ALONE, Ranks
-from gancli.train.checkpoints import load_checkpoint
+from gancli.train.checkpoints import load_checkpoint, load_newest
 from gancli.train.run_folder import RunFolder
 from gancli.train.seeds import make_rng
 
@@ -56,15 +58,33 @@ def load_generator(
     Raises:
         DataError: there is no checkpoint, or it is damaged.
     """
-    content = load_checkpoint(run.best if which == "best" and run.best.exists() else run.last)
+    if which == "best" and run.best.exists():
+        content, path = load_checkpoint(run.best), run.best
+    else:
+        content, path = load_newest(run.last, run.previous)
     config = Config.from_dict(content["config"])
-    G = Generator(config.generator, config.noise_dim, tuple(content["shape"]), backend=backend)
-    try:
-        G.load_state_dict(content.get("average", content["G"]))
-    except (RuntimeError, TypeError):
-        raise DataError(f"The weights in {run.path} do not fit the generator that its config describes.") from None
+    G = generator_of(content, path, backend)
     preprocessing = Preprocessing.from_dict(content["preprocessing"])
     return TrainedGenerator(G.to(device).eval(), config, preprocessing, run, content["step"])
+
+
+def generator_of(content: Mapping[str, Any], path: Path, backend: str = "auto") -> Generator:
+    """Build the generator that a checkpoint holds, on the CPU.
+
+    The layers of the configuration are held against the weights first: a few words of text can ask for any amount of
+    memory, the weights in the file cannot.
+
+    Raises:
+        DataError: they do not fit each other.
+    """
+    config = Config.from_dict(content["config"])
+    try:
+        with torch.device("meta"):
+            G = Generator(config.generator, config.noise_dim, tuple(content["shape"]), backend=backend)
+        G.load_state_dict(content.get("average", content["G"]), assign=True)
+    except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError):
+        raise DataError(f"The weights in {path} do not fit the generator that its config describes.") from None
+    return G.float()
 
 
 def noise_chunks(G: Generator, noise: str, num: int, rng: torch.Generator) -> Iterator[Tensor]:

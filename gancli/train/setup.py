@@ -11,7 +11,7 @@ from gancli.config import Config
 from gancli.errors import UsageError
 from gancli.nets.networks import Discriminator, Generator, Shape, initialise_network
 from gancli.train.algorithm1 import Game
-from gancli.train.checkpoints import load_checkpoint
+from gancli.train.generate import load_generator
 from gancli.train.optimisers import make_optimiser
 from gancli.train.run_folder import RunFolder, open_run
 from gancli.train.seeds import make_rng
@@ -106,9 +106,7 @@ def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.d
 
 def _load_pretrained(G: Generator, run: RunFolder) -> None:
     """Copy the pretrained generator's weights into the last layers of `G`."""
-    content = load_checkpoint(run.best if run.best.exists() else run.last)
-    source = Generator(content["config"]["generator"], content["config"]["noise_dim"], tuple(content["shape"]))
-    source.load_state_dict(content["G"])
+    source = load_generator(run, torch.device("cpu")).G
     tail = G.weighted[-len(source.weighted) :]
     try:
         for own, theirs in zip(tail, source.weighted, strict=True):

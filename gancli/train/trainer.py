@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 
@@ -15,24 +15,28 @@ from gancli.config import Config
 from gancli.data.preprocess import make_preprocessing
 from gancli.data.registry import load
 from gancli.data.samples import write_samples
-from gancli.errors import DataError, GancliError
+from gancli.errors import DataError, GancliError, UsageError, WriteError
 from gancli.evaluate.parzen import PAPER_SIGMAS, ParzenScore, mean_log_likelihoods, parzen_score
 from gancli.evaluate.scoring import validation_size
 from gancli.files import atomic_write_text
 from gancli.nets.noise import draw_noise
 from gancli.train import schedules
-from gancli.train.algorithm1 import ITERATIONS
+from gancli.train.algorithm1 import ITERATIONS, Iteration
 from gancli.train.averaging import WeightAverage
-from gancli.train.checkpoints import load_checkpoint, save_checkpoint
+from gancli.train.checkpoints import load_newest, save_checkpoint
 from gancli.train.generate import draw_samples, load_generator, samples_file, sampling_rng
+from gancli.train.health import Health
 from gancli.train.interrupt import StopRequest
+from gancli.train.lock import locked
+from gancli.train.memory import explained_shortage
 from gancli.train.minibatches import Minibatches
 from gancli.train.monitor import Monitor
-from gancli.train.optimisers import set_schedule
+from gancli.train.optimisers import restore_rule, set_schedule
 from gancli.train.pictures import save_samples_picture
 from gancli.train.run_folder import RunFolder
 from gancli.train.seeds import make_rng
 from gancli.train.setup import adopt_pretrained, make_game, resolve_device
+from gancli.train.trouble import all_finite, state_of, watch
 
 GRID = 100  # samples in an epoch's picture of images
 DENSITY = 10_000  # samples in an epoch's picture of one-dimensional data
@@ -74,7 +78,8 @@ class Summary:
         checkpoint: the file that the final samples come from; when interrupted, the one to resume from.
         samples: the final samples, or None when interrupted.
         parzen: their test score, or None.
-        interrupted: whether Ctrl-C ended it.
+        interrupted: whether a signal ended it.
+        signal: the number of that signal, or None.
     """
 
     run: str
@@ -86,10 +91,39 @@ class Summary:
     samples: str | None
     parzen: dict[str, Any] | None
     interrupted: bool = False
+    signal: int | None = None
+
+
+def train_run(config: Config, run: RunFolder, reporter: Reporter, *, resume: bool = False) -> Summary:
+    """Train a new run, or go on with one, in a folder that is this process's alone meanwhile.
+
+    Args:
+        config: the configuration.
+        run: its folder.
+        reporter: what watches.
+        resume: whether to take up the run's last checkpoint.
+
+    Raises:
+        GancliError: the folder is another process's, cannot be written to or vanishes; training diverges; memory does
+            not suffice. What had been saved by then is kept, and the sentence names it.
+    """
+    with locked(run.path):
+        if not resume and run.config_file.exists():
+            raise UsageError(
+                f"{run.path} holds a run by now; continue it with --resume {run.path}, or choose another --out."
+            )
+        with explained_shortage(config):
+            trainer = Trainer(config, run, reporter)
+            if resume:
+                trainer.restore()
+            return trainer.train()
 
 
 class Trainer:
-    """One run: builds the game, plays it iteration by iteration, and keeps the run folder."""
+    """One run: builds the game, plays it iteration by iteration, and keeps the run folder.
+
+    It takes the run folder to be its own: `train_run` sees to that.
+    """
 
     def __init__(self, config: Config, run: RunFolder, reporter: Reporter) -> None:
         self.run, self.reporter = run, reporter
@@ -103,44 +137,71 @@ class Trainer:
         self.rng = make_rng(config.seed, "play", self.device)
         self.game.D.share_rng(self.rng)
         self.average = WeightAverage(self.game.G, config.average)
-        self.monitor = Monitor(self.device)
         self.step = 0
+        self.saved: int | None = None  # the iteration of the newest checkpoint
         self.best = -math.inf
         self.per_epoch = self.data.per_pass
+        self.look_every = max(1, self.per_epoch // LOOKS)
+        self.monitor = Monitor(self.device, self.look_every)
+        self.health = Health(self.preprocessing, self.dataset.train)
         self.total = min(config.epochs * self.per_epoch, config.steps or config.epochs * self.per_epoch)
         self._seconds_stepping = 0.0
 
     def restore(self) -> None:
-        """Take up the run where its last checkpoint left it.
+        """Take up the run where its last checkpoint left it, or where that is damaged, the one before it.
+
+        A run that was stopped before its first checkpoint begins again.
 
         Raises:
-            DataError: the checkpoint is missing, damaged, or of another configuration.
+            DataError: no checkpoint can be read, or it is of another configuration.
         """
-        content = load_checkpoint(self.run.last)
+        if not (self.run.last.exists() or self.run.previous.exists() or self.run.read_metrics()):
+            self.run.keep_metrics_until(0)
+            return
+        row = self._take_up()
+        self.run.keep_metrics_until(self.step)
+        if row and all(kept["step"] != row["step"] for kept in self.run.read_metrics()):
+            self.run.append_metrics(row)  # killed after the checkpoint, before the row was written
+
+    def _take_up(self) -> dict[str, Any]:
+        """Load the state of the newest checkpoint; returns the row of metrics that belongs to it."""
+        content, path = load_newest(self.run.last, self.run.previous)
         if tuple(content["shape"]) != self.dataset.shape:
             raise DataError(
-                f"{self.run.last} was trained on images of {tuple(content['shape'])}, "
+                f"{path} was trained on images of {tuple(content['shape'])}, "
                 f"{self.config.dataset} has {self.dataset.shape}."
+            )
+        examples = content.get("examples", len(self.dataset.train))
+        if examples != len(self.dataset.train):
+            raise DataError(
+                f"{path} was trained on {examples:,} examples, {self.config.dataset} has "
+                f"{len(self.dataset.train):,} now; bring the data back, or start a new run."
             )
         try:
             self.game.G.load_state_dict(content["G"])
             self.game.D.load_state_dict(content["D"])
             self.average.network.load_state_dict(content.get("average", content["G"]))
-            self.game.update_G.load_state_dict(content["update_G"])
-            self.game.update_D.load_state_dict(content["update_D"])
+            restore_rule(self.game.update_G, content["update_G"])
+            restore_rule(self.game.update_D, content["update_D"])
             self.rng.set_state(content["rng"])
             self.monitor.load(content["monitor"])
             self.step, self.best = int(content["step"]), float(content["best"])
-            row = dict(content["row"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            self.health.largest_variance = float(content.get("largest_variance", 0.0))
+            if content.get("position", self._position) != self._position:
+                raise ValueError(f"position {content['position']} in the data does not belong to step {self.step}")
+            self.saved = self.step
+            return dict(content["row"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise DataError(f"{self.run.last} does not fit the run's configuration: {reason}") from None
-        self.run.keep_metrics_until(self.step)
-        if row and all(kept["step"] != row["step"] for kept in self.run.read_metrics()):
-            self.run.append_metrics(row)  # killed after the checkpoint, before the row was written
+            raise DataError(f"{path} does not fit the run's configuration: {reason}") from None
+
+    @property
+    def _position(self) -> int:
+        """How many minibatches have been drawn since the run began."""
+        return self.config.k * self.step
 
     def train(self) -> Summary:
-        """Play until the last epoch, or until Ctrl-C; then draw the final samples and score them."""
+        """Play until the last epoch, or until a signal asks to stop; then draw the final samples and score them."""
         started, first = time.perf_counter(), self.step
         self.run.write_config(self.config)
         self.reporter.start(
@@ -164,10 +225,15 @@ class Trainer:
                 checkpoint=str(self.run.last),
                 samples=None,
                 parzen=None,
-                interrupted=self.step < self.total,
+                interrupted=stop.requested,
+                signal=stop.signal,
             )
             if not summary.interrupted:
                 summary = self._finish(summary)
+        except WriteError as error:
+            raise WriteError(
+                f"{error}. {self._kept()} Once that is mended, go on with: gancli train --resume {self.run.path}"
+            ) from error
         finally:
             self.reporter.finish()
         return summary
@@ -176,32 +242,33 @@ class Trainer:
         """Play to the end of the current epoch; after its last iteration: validation, picture, checkpoint, metrics."""
         epoch = self.step // self.per_epoch + 1
         end = min(epoch * self.per_epoch, self.total)
-        iterate = ITERATIONS[self.config.updates]
-        look_every = max(1, self.per_epoch // LOOKS)
         self.game.G.train()
         self.game.D.train()
         start = time.perf_counter()
         while self.step < end and not stop.requested:
-            self._set_schedules(epoch)
-            draws = iter(range(self.config.k * self.step, self.config.k * (self.step + 1)))
-            seen = iterate(self.game, self._draw_z, lambda draws=draws: self.data.draw(next(draws)))  # type: ignore[misc]
-            self.monitor.add(seen)
-            self.step += 1
-            self.average.update(self.step)
+            self.monitor.add(self._iterate(epoch), self.step)
             self.reporter.iteration(self.step)
-            if self.step % look_every == 0:
+            if self.step % self.look_every == 0:
                 self.reporter.means(self.monitor.means())
+                if self.monitor.first_bad is not None:
+                    self._stop_diverged()
         self._seconds_stepping += time.perf_counter() - start
+        means = self.monitor.means()
+        if self.monitor.first_bad is not None or not all_finite(state_of(self.game)):
+            self._stop_diverged()
         if self.step < end:
             self._save({})
             return
 
         # From here on nothing learns.
-        row: dict[str, Any] = {"epoch": epoch, "step": self.step, **self._check_finite(self.monitor.means())}
+        row: dict[str, Any] = {"epoch": epoch, "step": self.step, **means}
         row["lr"], row["momentum"] = self._schedules(epoch)
         self.monitor.reset()
         self.reporter.note("picture and validation")
-        self._picture(epoch)
+        samples = self._picture(epoch)
+        warnings = self.health.warnings(self.game, means, samples, step=self.step, steps=self.per_epoch)
+        if warnings:
+            row["warnings"] = warnings
         if self.config.validation_every and (epoch % self.config.validation_every == 0 or self.step == self.total):
             row["validation_log_likelihood"], row["validation_sigma"] = self._validate()
             if row["validation_log_likelihood"] > self.best:
@@ -212,16 +279,52 @@ class Trainer:
         self.run.append_metrics(row)
         self.reporter.epoch(row)
 
+    def _iterate(self, epoch: int) -> Iteration:
+        """Play one iteration of Algorithm 1 at the schedules' values."""
+        lr, momentum = self._schedules(epoch)
+        for rule in (self.game.update_G, self.game.update_D):
+            set_schedule(rule, lr, momentum)
+        draws = iter(range(self._position, self._position + self.config.k))
+        seen = ITERATIONS[self.config.updates](self.game, self._draw_z, lambda: self.data.draw(next(draws)))
+        self.step += 1
+        self.average.update(self.step)
+        return seen
+
+    def _stop_diverged(self) -> NoReturn:
+        """Say which iteration and layer broke down and what to try; the last checkpoint, still finite, stays.
+
+        Training is repeatable, so the cause is found by playing again from the last checkpoint with everything watched.
+        """
+        where = f"before iteration {self.step:,}: a loss or a weight is not finite"
+        self.reporter.note("training diverged; playing again from the last checkpoint to find where")
+        again = Trainer(self.config, self.run, self.reporter)
+        if self.run.last.exists():
+            again._take_up()
+        again.game.G.train()
+        again.game.D.train()
+        with watch(again.game) as found:
+            while again.step < self.step and not found:
+                again._iterate(again.step // again.per_epoch + 1)
+        if found:
+            where = f"at iteration {again.step:,}: {found[0]}"
+        bound = self.config.max_gradient_norm
+        raise GancliError(
+            f"Training diverged {where}. Try a lower --lr (it was {self.config.lr:g}), --max-gradient-norm "
+            f"{bound / 10 if bound else 10:g}{f' (it was {bound:g})' if bound else ''} or another --seed in a new run. "
+            f"{self._kept()}"
+        )
+
+    def _kept(self) -> str:
+        """Say where the last good state is."""
+        if self.saved is None:
+            return "No checkpoint had been written yet."
+        return f"The last good state, of iteration {self.saved:,}, is kept in {self.run.last}."
+
     def _draw_z(self) -> torch.Tensor:
         return draw_noise(self.config.noise, self.config.batch_size, self.config.noise_dim, self.rng)
 
     def _schedules(self, epoch: int) -> tuple[float, float]:
         return schedules.learning_rate(self.config, self.step, self.per_epoch), schedules.momentum(self.config, epoch)
-
-    def _set_schedules(self, epoch: int) -> None:
-        lr, momentum = self._schedules(epoch)
-        for rule in (self.game.update_G, self.game.update_D):
-            set_schedule(rule, lr, momentum)
 
     def _marginals(self) -> torch.Tensor | None:
         """Return the training mean of every pixel in the space of the networks, (values,), where it is needed."""
@@ -233,20 +336,13 @@ class Trainer:
             total += self.preprocessing(chunk).flatten(1).sum(dim=0, dtype=torch.float64)
         return total / len(train)
 
-    def _check_finite(self, means: dict[str, float]) -> dict[str, float]:
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise GancliError(
-                    f"Training diverged: {name} became {value} before iteration {self.step}; the last good checkpoint "
-                    "is kept. Try a lower --lr, or start again with another --seed."
-                )
-        return means
-
-    def _picture(self, epoch: int) -> None:
+    def _picture(self, epoch: int) -> torch.Tensor:
+        """Write the epoch's picture; returns its samples."""
         rng = make_rng(self.config.seed, "picture", self.device)
         num = DENSITY if self.dataset.shape == (1, 1, 1) else GRID
         x = draw_samples(self.average.network, self.config.noise, num, rng)
         save_samples_picture(self.run.picture(epoch), x, self.preprocessing, self.dataset.train)
+        return x
 
     def _validate(self) -> tuple[float, float]:
         """Return the validation Parzen log-likelihood at the best σ of the paper's grid, and that σ."""
@@ -279,19 +375,38 @@ class Trainer:
         }
 
     def _save(self, row: dict[str, Any]) -> None:
-        """Write last.pt: everything that decides how the run goes on, and the metrics row that is to be written."""
-        save_checkpoint(
-            self.run.last,
-            {
-                **self._generator_state(),
-                "update_G": self.game.update_G.state_dict(),
-                "update_D": self.game.update_D.state_dict(),
-                "rng": self.rng.get_state(),
-                "monitor": self.monitor.state(),
-                "best": self.best,
-                "row": row,
-            },
-        )
+        """Write last.pt: everything that decides how the run goes on, and the metrics row that is to be written.
+
+        Raises:
+            GancliError: the run folder had vanished; the checkpoint is then in a new one in its place.
+        """
+        vanished = not self.run.config_file.exists()
+        if vanished:
+            self.run.write_config(self.config)
+        lr, momentum = self._schedules(self.step // self.per_epoch + 1)
+        content = {
+            **self._generator_state(),
+            "epoch": self.step // self.per_epoch,
+            "position": self._position,
+            "examples": len(self.dataset.train),
+            "lr": lr,
+            "momentum": momentum,
+            "update_G": self.game.update_G.state_dict(),
+            "update_D": self.game.update_D.state_dict(),
+            "rng": self.rng.get_state(),
+            "monitor": self.monitor.state(),
+            "best": self.best,
+            "largest_variance": self.health.largest_variance,
+            "row": row,
+        }
+        save_checkpoint(self.run.last, content, previous=self.run.previous)
+        self.saved = self.step
+        if vanished:
+            raise GancliError(
+                f"The run folder {self.run.path} was moved or removed while the run trained in it. Its state at "
+                f"iteration {self.step:,} is saved in a new folder of that name; go on with: gancli train --resume "
+                f"{self.run.path}"
+            )
 
     def _finish(self, summary: Summary) -> Summary:
         """Draw the final samples from the best generator, score them on the test set, write summary.json."""

@@ -87,6 +87,7 @@ def test_a_run_leaves_what_it_promises(images: Path, tmp_path: Path) -> None:
         "config.json",
         "metrics.jsonl",
         "checkpoints/last.pt",
+        "checkpoints/previous.pt",
         "checkpoints/best.pt",
         "samples.pt",
         "summary.json",
@@ -279,6 +280,7 @@ def test_damaged_checkpoint_is_refused_with_a_sentence(images: Path, tmp_path: P
     run_to_end(config, tmp_path / "run")
     run = RunFolder(tmp_path / "run")
     CHECKPOINT_FAULTS[fault](run.last)
+    run.previous.unlink(missing_ok=True)
     with pytest.raises(DataError) as caught:
         Trainer(config, run, Silent()).restore()
     assert "last.pt" in str(caught.value)
