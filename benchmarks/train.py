@@ -117,7 +117,7 @@ def own_step(config: Config, game: Game, train: Tensor) -> Callable[..., Tensor]
     data = Minibatches(train, Preprocessing("scale"), config.batch_size, config.seed, device)
     rng = torch.Generator().manual_seed(1)
     game.D.share_rng(rng)
-    monitor, iterate = Monitor(device), ITERATIONS[config.updates]
+    monitor, iterate = Monitor(device, 10), ITERATIONS[config.updates]
 
     def step(x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
         for rule in (game.update_G, game.update_D):
@@ -127,7 +127,7 @@ def own_step(config: Config, game: Game, train: Tensor) -> Callable[..., Tensor]
             lambda: draw_noise("uniform", config.batch_size, config.noise_dim, rng) if z is None else z,
             lambda: data.draw(monitor.count) if x is None else x.view(-1, *SHAPES[config.preset]),
         )
-        monitor.add(seen)
+        monitor.add(seen, monitor.count + 1)
         return seen.loss_d
 
     return step

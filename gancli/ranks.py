@@ -7,10 +7,11 @@ nothing, and every method below gives back what it was given.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,8 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from gancli.errors import GancliError, UsageError
+
+T = TypeVar("T")
 
 # How long a rank waits for another. One that ends is noticed at once; this is for one that hangs.
 TIMEOUT = timedelta(minutes=10)
@@ -35,16 +38,12 @@ class Ranks:
         size: how many there are.
         local_rank: its number on this machine.
         local_size: how many there are on this machine.
-        restarts: how many times torchrun has started the job again.
-        max_restarts: how many times it would.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    restarts: int = 0
-    max_restarts: int = 0
     _store: Store | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -118,23 +117,23 @@ class Ranks:
                 for tensor in tensors:
                     dist.broadcast(tensor, src=0)
 
-    def agreed(self, text: str) -> str:
-        """Return rank 0's text."""
+    def agreed(self, decide: Callable[[], T]) -> T:
+        """Return what `decide` returns on rank 0, the only one that calls it; a value that can be pickled."""
         if self.size == 1:
-            return text
-        texts = [text]
+            return decide()
+        values = [decide()] if self.leads else [None]
         with _connected():
-            dist.broadcast_object_list(texts, src=0)
-        return texts[0]
+            dist.broadcast_object_list(values, src=0)
+        return cast("T", values[0])
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank."""
+    def largest(self, value: int) -> int:
+        """Return the largest of the ranks' values."""
         if self.size == 1:
-            return flag
-        flags = torch.tensor([float(flag)])
+            return value
+        values = torch.tensor([value])
         with _connected():
-            dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-        return bool(flags.item())
+            dist.all_reduce(values, op=dist.ReduceOp.MAX)
+        return int(values.item())
 
     def fails_first(self) -> bool:
         """Whether no other rank has called this before: the first that fails knows why, the others suffer from it."""
@@ -183,8 +182,6 @@ def joined() -> Iterator[Ranks]:
         size,
         local_rank,
         local_size,
-        restarts=_from_environment("TORCHELASTIC_RESTART_COUNT", 0),
-        max_restarts=_from_environment("TORCHELASTIC_MAX_RESTARTS", 0),
         _store=PrefixStore("gancli", store),
     )
     try:
@@ -209,8 +206,8 @@ def _connected() -> Iterator[None]:
         ) from error
 
 
-def _from_environment(name: str, default: int | None = None) -> int:
-    text = os.environ.get(name, "" if default is None else str(default))
+def _from_environment(name: str) -> int:
+    text = os.environ.get(name, "")
     if not text.isdecimal():
         raise UsageError(f"{name} must be a number where WORLD_SIZE is set, got {text!r}; start ranks with torchrun.")
     return int(text)

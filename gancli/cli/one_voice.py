@@ -20,7 +20,7 @@ def one_voice() -> Iterator[None]:
 
     All ranks exit with the same code when they refuse the same request, but only the first one's sentence is printed.
     """
-    if not _several():  # asked before anything loads torch
+    if started_ranks() == 1:
         yield
         return
     from gancli.ranks import joined
@@ -45,9 +45,25 @@ def one_voice() -> Iterator[None]:
 
 def require_shared(command: str | None) -> None:
     """Raise UsageError where several ranks were started for a command whose work they cannot share."""
-    if _several() and command not in SHARED:
+    if started_ranks() > 1 and command not in SHARED:
         raise UsageError(f"gancli {command} runs in one process; start it without torchrun.")
 
 
-def _several() -> bool:
-    return os.environ.get("WORLD_SIZE", "1") != "1"
+def started_ranks() -> int:
+    """Return how many ranks were started, from the environment: nothing needs to load torch to know."""
+    return _from_environment("WORLD_SIZE", 1)
+
+
+def restarts() -> dict[str, int]:
+    """Return how many times torchrun has started this job again, and how many times it may."""
+    return {
+        "restarts": _from_environment("TORCHELASTIC_RESTART_COUNT", 0),
+        "max_restarts": _from_environment("TORCHELASTIC_MAX_RESTARTS", 0),
+    }
+
+
+def _from_environment(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise UsageError(f"The environment variable {name} must be a number, as torchrun sets it, got {text!r}.")
+    return int(text)

@@ -8,7 +8,8 @@ resumes from holds besides:
     examples            how many training examples there were
     lr, momentum        where the schedules stand
     update_G, update_D  the state of the gradient rules
-    rng                 the state of the stream of noise and dropout; all other streams are drawn anew from the seed
+    rng                 the state of each rank's stream of noise and dropout, a row for each; all other streams are
+                        drawn anew from the seed
     monitor             running means of the epoch in progress
     best                highest validation log-likelihood so far
     largest_variance    of G's samples at an epoch's end so far, as a share of the data's

@@ -19,6 +19,9 @@ class Minibatches:
     other state. What does not fill a minibatch at the end of a pass is left out of that pass. Several ranks share each
     minibatch, so that the data and their order do not depend on their number.
 
+    Attributes:
+        own_size: this rank's examples of a minibatch.
+
     Source: Pylearn2's shuffled_sequential iteration, SGD's default in the released configurations.
     """
 
@@ -44,7 +47,7 @@ class Minibatches:
         # Raw bytes, a quarter of the floats: even CIFAR-10 lies whole on the device.
         self._train = train.to(device)
         self._preprocess, self._size, self._seed = preprocess, batch_size, seed
-        self._own = ranks.part(batch_size)
+        self._own, self.own_size = ranks.part(batch_size), batch_size // ranks.size
         self._pass, self._order = -1, torch.empty(0)
 
     @property

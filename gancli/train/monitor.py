@@ -7,25 +7,30 @@ import math
 import torch
 from torch import Tensor
 
+from gancli.ranks import ALONE, Ranks
 from gancli.train.algorithm1 import Iteration
 
 NAMES = ("loss_d", "loss_g", "d_x", "d_gz")
 
 
 class Monitor:
-    """Means of D's loss, G's loss, D(x) and D(G(z)) over the iterations since the last reset.
+    """Means of D's loss, G's loss, D(x) and D(G(z)) over the iterations since the last reset, and over all ranks.
+
+    Ranks tell each other what they saw whenever one of them looks, so that all must look together.
 
     Attributes:
         first_bad: the first iteration of which one of them was not finite, as far as has been looked; or None.
     """
 
-    def __init__(self, device: torch.device, window: int) -> None:
+    def __init__(self, device: torch.device, window: int, ranks: Ranks = ALONE) -> None:
         """Make an empty one.
 
         Args:
             device: where the game is played.
             window: iterations after which the device is read from at the latest.
+            ranks: who plays the game together.
         """
+        self._ranks = ranks
         self.count = 0
         self.first_bad: int | None = None
         self._sums = [0.0] * len(NAMES)
@@ -63,8 +68,11 @@ class Monitor:
 
     def _read(self) -> None:
         """Add the window's rows to the sums one after the other, so that they do not depend on who looks when."""
+        if not self._filled:
+            return
         first = self._step - self._filled + 1
-        for step, row in enumerate(self._window[: self._filled].tolist(), start=first):
+        rows = self._ranks.mean_(self._window[: self._filled])
+        for step, row in enumerate(rows.tolist(), start=first):
             if self.first_bad is None and not all(map(math.isfinite, row)):
                 self.first_bad = step
             self._sums = [total + value for total, value in zip(self._sums, row, strict=True)]

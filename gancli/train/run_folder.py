@@ -150,6 +150,30 @@ def new_run(config: Config, out: Path | None) -> RunFolder:
     return run
 
 
+def restarted_run(config: Config, out: Path | None, *, restarts: int, max_restarts: int) -> RunFolder | None:
+    """Find the run that torchrun's last attempt began, when it starts the same command again after a failure.
+
+    Args:
+        config: what is to be trained.
+        out: the folder that was asked for.
+        restarts: how many times the job has been started again.
+        max_restarts: how many times it may be.
+
+    Returns:
+        The run in `out`, or None where this attempt has to begin it.
+
+    Raises:
+        UsageError: no folder was asked for, so that another attempt could not find it.
+    """
+    if max_restarts and out is None:
+        raise UsageError("torchrun may start this job again (--max-restarts); name its folder with --out RUN.")
+    if not restarts or out is None or not RunFolder(out).config_file.exists():
+        return None
+    begun = RunFolder(out).config()
+    wanted = config if config.pretrained is None else config.replace(generator=begun.generator)
+    return RunFolder(out) if begun == wanted else None
+
+
 def open_run(path: Path | None) -> RunFolder:
     """Open a run, the newest under runs/ where none is named.
 

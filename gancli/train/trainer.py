@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -20,6 +21,7 @@ from gancli.evaluate.parzen import PAPER_SIGMAS, ParzenScore, mean_log_likelihoo
 from gancli.evaluate.scoring import validation_size
 from gancli.files import atomic_write_text
 from gancli.nets.noise import draw_noise
+from gancli.ranks import ALONE, Ranks
 from gancli.train import schedules
 from gancli.train.algorithm1 import ITERATIONS, Iteration
 from gancli.train.averaging import WeightAverage
@@ -94,7 +96,9 @@ class Summary:
     signal: int | None = None
 
 
-def train_run(config: Config, run: RunFolder, reporter: Reporter, *, resume: bool = False) -> Summary:
+def train_run(
+    config: Config, run: RunFolder, reporter: Reporter, *, resume: bool = False, ranks: Ranks = ALONE
+) -> Summary:
     """Train a new run, or go on with one, in a folder that is this process's alone meanwhile.
 
     Args:
@@ -102,21 +106,27 @@ def train_run(config: Config, run: RunFolder, reporter: Reporter, *, resume: boo
         run: its folder.
         reporter: what watches.
         resume: whether to take up the run's last checkpoint.
+        ranks: who trains it together; rank 0 alone reads and writes the folder.
 
     Raises:
         GancliError: the folder is another process's, cannot be written to or vanishes; training diverges; memory does
             not suffice. What had been saved by then is kept, and the sentence names it.
     """
-    with locked(run.path):
-        if not resume and run.config_file.exists():
+    with locked(run.path) if ranks.leads else nullcontext():
+        if ranks.leads and not resume and run.config_file.exists():
             raise UsageError(
                 f"{run.path} holds a run by now; continue it with --resume {run.path}, or choose another --out."
             )
         with explained_shortage(config):
-            trainer = Trainer(config, run, reporter)
+            trainer = Trainer(config, run, reporter, ranks)
             if resume:
                 trainer.restore()
             return trainer.train()
+
+
+def play_stream(ranks: Ranks, step: int = 0) -> str:
+    """Name this rank's stream of noise and dropout where so many ranks begin at `step`, or go on in a new number."""
+    return "play" if (ranks.size, step) == (1, 0) else f"play/{ranks.rank} of {ranks.size} from {step}"
 
 
 class Trainer:
@@ -125,16 +135,18 @@ class Trainer:
     It takes the run folder to be its own: `train_run` sees to that.
     """
 
-    def __init__(self, config: Config, run: RunFolder, reporter: Reporter) -> None:
-        self.run, self.reporter = run, reporter
-        self.device = resolve_device(config.device)
+    def __init__(self, config: Config, run: RunFolder, reporter: Reporter, ranks: Ranks = ALONE) -> None:
+        self.run, self.reporter, self.ranks = run, reporter, ranks
+        self.device = resolve_device(ranks.device(config.device))
         reporter.note(f"loading {config.dataset}")
         self.dataset = load(config.dataset, config.data_dir, fold=config.fold)
         self.config = config = adopt_pretrained(config)
         self.preprocessing = make_preprocessing(config.preprocessing, self.dataset, gcn_scale=config.gcn_scale)
-        self.data = Minibatches(self.dataset.train, self.preprocessing, config.batch_size, config.seed, self.device)
-        self.game = make_game(config, self.dataset.shape, self._marginals(), self.device)
-        self.rng = make_rng(config.seed, "play", self.device)
+        self.data = Minibatches(
+            self.dataset.train, self.preprocessing, config.batch_size, config.seed, self.device, ranks
+        )
+        self.game = make_game(config, self.dataset.shape, self._marginals(), self.device, ranks)
+        self.rng = make_rng(config.seed, play_stream(ranks), self.device)
         self.game.D.share_rng(self.rng)
         self.average = WeightAverage(self.game.G, config.average)
         self.step = 0
@@ -142,9 +154,10 @@ class Trainer:
         self.best = -math.inf
         self.per_epoch = self.data.per_pass
         self.look_every = max(1, self.per_epoch // LOOKS)
-        self.monitor = Monitor(self.device, self.look_every)
+        self.monitor = Monitor(self.device, self.look_every, ranks)
         self.health = Health(self.preprocessing, self.dataset.train)
         self.total = min(config.epochs * self.per_epoch, config.steps or config.epochs * self.per_epoch)
+        self.signal: int | None = None  # that asked any of the ranks to stop
         self._seconds_stepping = 0.0
 
     def restore(self) -> None:
@@ -155,17 +168,26 @@ class Trainer:
         Raises:
             DataError: no checkpoint can be read, or it is of another configuration.
         """
-        if not (self.run.last.exists() or self.run.previous.exists() or self.run.read_metrics()):
-            self.run.keep_metrics_until(0)
+        found = self._newest()
+        row = self._take_up(*found) if found else {}
+        if not self.ranks.leads:
             return
-        row = self._take_up()
         self.run.keep_metrics_until(self.step)
         if row and all(kept["step"] != row["step"] for kept in self.run.read_metrics()):
             self.run.append_metrics(row)  # killed after the checkpoint, before the row was written
 
-    def _take_up(self) -> dict[str, Any]:
-        """Load the state of the newest checkpoint; returns the row of metrics that belongs to it."""
-        content, path = load_newest(self.run.last, self.run.previous)
+    def _newest(self) -> tuple[dict[str, Any], Path] | None:
+        """Read the newest checkpoint and say where it is; None if none has been written yet."""
+
+        def read() -> tuple[dict[str, Any], Path] | None:
+            if not (self.run.last.exists() or self.run.previous.exists() or self.run.read_metrics()):
+                return None
+            return load_newest(self.run.last, self.run.previous)
+
+        return self.ranks.agreed(read)
+
+    def _take_up(self, content: dict[str, Any], path: Path) -> dict[str, Any]:
+        """Load the state of a checkpoint; returns the row of metrics that belongs to it."""
         if tuple(content["shape"]) != self.dataset.shape:
             raise DataError(
                 f"{path} was trained on images of {tuple(content['shape'])}, "
@@ -183,9 +205,9 @@ class Trainer:
             self.average.network.load_state_dict(content.get("average", content["G"]))
             restore_rule(self.game.update_G, content["update_G"])
             restore_rule(self.game.update_D, content["update_D"])
-            self.rng.set_state(content["rng"])
             self.monitor.load(content["monitor"])
             self.step, self.best = int(content["step"]), float(content["best"])
+            self._take_up_stream(torch.atleast_2d(content["rng"]))
             self.health.largest_variance = float(content.get("largest_variance", 0.0))
             if content.get("position", self._position) != self._position:
                 raise ValueError(f"position {content['position']} in the data does not belong to step {self.step}")
@@ -195,6 +217,13 @@ class Trainer:
             reason = str(error).splitlines()[0]
             raise DataError(f"{path} does not fit the run's configuration: {reason}") from None
 
+    def _take_up_stream(self, states: torch.Tensor) -> None:
+        """Go on with this rank's stream of noise and dropout; where the ranks were others, begin new streams."""
+        if len(states) == self.ranks.size:
+            self.rng.set_state(states[self.ranks.rank])
+        else:
+            self.rng.set_state(make_rng(self.config.seed, play_stream(self.ranks, self.step), self.device).get_state())
+
     @property
     def _position(self) -> int:
         """How many minibatches have been drawn since the run began."""
@@ -203,18 +232,19 @@ class Trainer:
     def train(self) -> Summary:
         """Play until the last epoch, or until a signal asks to stop; then draw the final samples and score them."""
         started, first = time.perf_counter(), self.step
-        self.run.write_config(self.config)
+        if self.ranks.leads:
+            self.run.write_config(self.config)
         self.reporter.start(
             self.run.path,
             self.config,
             step=self.step,
             total=self.total,
             per_epoch=self.per_epoch,
-            device=str(self.device),
+            device=f"{self.device}{f', {self.ranks.size} ranks' if self.ranks.size > 1 else ''}",
         )
         try:
             with StopRequest() as stop:
-                while self.step < self.total and not stop.requested:
+                while not self._listen(stop) and self.step < self.total:
                     self._play_epoch(stop)
             summary = Summary(
                 run=str(self.run.path),
@@ -225,8 +255,8 @@ class Trainer:
                 checkpoint=str(self.run.last),
                 samples=None,
                 parzen=None,
-                interrupted=stop.requested,
-                signal=stop.signal,
+                interrupted=self.signal is not None,
+                signal=self.signal,
             )
             if not summary.interrupted:
                 summary = self._finish(summary)
@@ -245,10 +275,13 @@ class Trainer:
         self.game.G.train()
         self.game.D.train()
         start = time.perf_counter()
-        while self.step < end and not stop.requested:
+        while self.step < end and self.signal is None:
             self.monitor.add(self._iterate(epoch), self.step)
             self.reporter.iteration(self.step)
-            if self.step % self.look_every == 0:
+            looks = self.step % self.look_every == 0
+            if looks or self.ranks.size == 1:
+                self._listen(stop)
+            if looks:
                 self.reporter.means(self.monitor.means())
                 if self.monitor.first_bad is not None:
                     self._stop_diverged()
@@ -265,19 +298,27 @@ class Trainer:
         row["lr"], row["momentum"] = self._schedules(epoch)
         self.monitor.reset()
         self.reporter.note("picture and validation")
-        samples = self._picture(epoch)
-        warnings = self.health.warnings(self.game, means, samples, step=self.step, steps=self.per_epoch)
-        if warnings:
-            row["warnings"] = warnings
+        if self.ranks.leads:
+            samples = self._picture(epoch)
+            warnings = self.health.warnings(self.game, means, samples, step=self.step, steps=self.per_epoch)
+            if warnings:
+                row["warnings"] = warnings
         if self.config.validation_every and (epoch % self.config.validation_every == 0 or self.step == self.total):
             row["validation_log_likelihood"], row["validation_sigma"] = self._validate()
             if row["validation_log_likelihood"] > self.best:
                 self.best = row["validation_log_likelihood"]
-                save_checkpoint(self.run.best, self._generator_state())
+                if self.ranks.leads:
+                    save_checkpoint(self.run.best, self._generator_state())
         row["seconds"] = round(self._seconds_stepping, 3)
         self._save(row)
-        self.run.append_metrics(row)
+        if self.ranks.leads:
+            self.run.append_metrics(row)
         self.reporter.epoch(row)
+
+    def _listen(self, stop: StopRequest) -> bool:
+        """Ask all ranks whether a signal has asked one of them to stop: they must end after the same iteration."""
+        self.signal = self.ranks.largest(stop.signal or 0) or None
+        return self.signal is not None
 
     def _iterate(self, epoch: int) -> Iteration:
         """Play one iteration of Algorithm 1 at the schedules' values."""
@@ -297,13 +338,14 @@ class Trainer:
         """
         where = f"before iteration {self.step:,}: a loss or a weight is not finite"
         self.reporter.note("training diverged; playing again from the last checkpoint to find where")
-        again = Trainer(self.config, self.run, self.reporter)
-        if self.run.last.exists():
-            again._take_up()
+        again = Trainer(self.config, self.run, self.reporter, self.ranks)
+        kept = again._newest()
+        if kept:
+            again._take_up(*kept)
         again.game.G.train()
         again.game.D.train()
         with watch(again.game) as found:
-            while again.step < self.step and not found:
+            while again.step < self.step and not self.ranks.largest(len(found)):
                 again._iterate(again.step // again.per_epoch + 1)
         if found:
             where = f"at iteration {again.step:,}: {found[0]}"
@@ -321,7 +363,7 @@ class Trainer:
         return f"The last good state, of iteration {self.saved:,}, is kept in {self.run.last}."
 
     def _draw_z(self) -> torch.Tensor:
-        return draw_noise(self.config.noise, self.config.batch_size, self.config.noise_dim, self.rng)
+        return draw_noise(self.config.noise, self.data.own_size, self.config.noise_dim, self.rng)
 
     def _schedules(self, epoch: int) -> tuple[float, float]:
         return schedules.learning_rate(self.config, self.step, self.per_epoch), schedules.momentum(self.config, epoch)
@@ -347,9 +389,9 @@ class Trainer:
     def _validate(self) -> tuple[float, float]:
         """Return the validation Parzen log-likelihood at the best σ of the paper's grid, and that σ."""
         rng = make_rng(self.config.seed, "validation", self.device)
-        samples = draw_samples(self.average.network, self.config.noise, self.config.num_samples, rng)
+        samples = draw_samples(self.average.network, self.config.noise, self.config.num_samples, rng, self.ranks)
         valid = self._valid()
-        values = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=self.config.backend)
+        values = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=self.config.backend, ranks=self.ranks)
         best = max(range(len(values)), key=values.__getitem__)
         return values[best], PAPER_SIGMAS[best]
 
@@ -375,14 +417,7 @@ class Trainer:
         }
 
     def _save(self, row: dict[str, Any]) -> None:
-        """Write last.pt: everything that decides how the run goes on, and the metrics row that is to be written.
-
-        Raises:
-            GancliError: the run folder had vanished; the checkpoint is then in a new one in its place.
-        """
-        vanished = not self.run.config_file.exists()
-        if vanished:
-            self.run.write_config(self.config)
+        """Save everything that decides how the run goes on, and the metrics row that is to be written."""
         lr, momentum = self._schedules(self.step // self.per_epoch + 1)
         content = {
             **self._generator_state(),
@@ -393,14 +428,26 @@ class Trainer:
             "momentum": momentum,
             "update_G": self.game.update_G.state_dict(),
             "update_D": self.game.update_D.state_dict(),
-            "rng": self.rng.get_state(),
+            "rng": self.ranks.gather(self.rng.get_state()[None], self.ranks.size),
             "monitor": self.monitor.state(),
             "best": self.best,
             "largest_variance": self.health.largest_variance,
             "row": row,
         }
-        save_checkpoint(self.run.last, content, previous=self.run.previous)
+        if self.ranks.leads:
+            self._write(content)
         self.saved = self.step
+
+    def _write(self, content: dict[str, Any]) -> None:
+        """Write last.pt.
+
+        Raises:
+            GancliError: the run folder had vanished; the checkpoint is then in a new one in its place.
+        """
+        vanished = not self.run.config_file.exists()
+        if vanished:
+            self.run.write_config(self.config)
+        save_checkpoint(self.run.last, content, previous=self.run.previous)
         if vanished:
             raise GancliError(
                 f"The run folder {self.run.path} was moved or removed while the run trained in it. Its state at "
@@ -411,11 +458,12 @@ class Trainer:
     def _finish(self, summary: Summary) -> Summary:
         """Draw the final samples from the best generator, score them on the test set, write summary.json."""
         self.reporter.note("final samples and Parzen score")
-        trained = load_generator(self.run, self.device)
-        samples = draw_samples(
-            trained.G, self.config.noise, self.config.num_samples, sampling_rng(self.config.seed, self.device)
-        )
-        write_samples(self.run.samples_file, samples_file(trained, samples, self.config.seed))
+        trained = self.ranks.agreed(lambda: load_generator(self.run, torch.device("cpu")))
+        rng = sampling_rng(self.config.seed, self.device)
+        G = trained.G.to(self.device)
+        samples = draw_samples(G, self.config.noise, self.config.num_samples, rng, self.ranks)
+        if self.ranks.leads:
+            write_samples(self.run.samples_file, samples_file(trained, samples, self.config.seed))
         score = self._score(samples)
         summary = Summary(
             **{
@@ -425,9 +473,10 @@ class Trainer:
                 "parzen": asdict(score),
             }
         )
-        atomic_write_text(self.run.summary_file, json.dumps(asdict(summary), indent=2) + "\n")
+        if self.ranks.leads:
+            atomic_write_text(self.run.summary_file, json.dumps(asdict(summary), indent=2) + "\n")
         return summary
 
     def _score(self, samples: torch.Tensor) -> ParzenScore:
         test = self._prepared(self.dataset.test)
-        return parzen_score(samples, test, self._valid(), backend=self.config.backend)
+        return parzen_score(samples, test, self._valid(), backend=self.config.backend, ranks=self.ranks)
