@@ -220,7 +220,7 @@ class Trainer:
     def _take_up_stream(self, states: torch.Tensor) -> None:
         """Go on with this rank's stream of noise and dropout; where the ranks were others, begin new streams."""
         if len(states) == self.ranks.size:
-            self.rng.set_state(states[self.ranks.rank])
+            self.rng.set_state(states[self.ranks.rank].clone())  # torch crashes where it is a part of a tensor
         else:
             self.rng.set_state(make_rng(self.config.seed, play_stream(self.ranks, self.step), self.device).get_state())
 
