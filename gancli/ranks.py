@@ -79,12 +79,11 @@ class Ranks:
             )
         return f"cuda:{self.local_rank}"
 
-    def mean_(self, tensor: Tensor) -> Tensor:
-        """Replace a tensor by its mean over ranks; every rank gets the same bits."""
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Replace a tensor by its sum over ranks; every rank gets the same bits."""
         if self.size > 1:
             with _connected():
                 dist.all_reduce(tensor)
-            tensor.mul_(1 / self.size)
         return tensor
 
     def logaddexp(self, values: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class Monitor:
         if not self._filled:
             return
         first = self._step - self._filled + 1
-        rows = self._ranks.mean_(self._window[: self._filled])
+        rows = self._ranks.sum_(self._window[: self._filled]) / self._ranks.size
         for step, row in enumerate(rows.tolist(), start=first):
             if self.first_bad is None and not all(map(math.isfinite, row)):
                 self.first_bad = step

@@ -13,7 +13,7 @@ from gancli.nets.networks import Discriminator, Generator, Shape, initialise_net
 from gancli.ranks import ALONE, Ranks
 from gancli.train.algorithm1 import Game
 from gancli.train.generate import load_generator
-from gancli.train.gradient_means import GradientMeans
+from gancli.train.gradient_sums import GradientSums
 from gancli.train.optimisers import make_optimiser
 from gancli.train.run_folder import RunFolder, open_run
 from gancli.train.seeds import make_rng
@@ -105,7 +105,8 @@ def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.d
         generator_dropout=config.generator_dropout,
         max_column_norm=config.max_column_norm,
         max_gradient_norm=config.max_gradient_norm,
-        mean_gradients=GradientMeans(ranks, (G, D)),
+        share=1 / ranks.size,
+        sum_gradients=GradientSums(ranks, (G, D)),
     )
 
 

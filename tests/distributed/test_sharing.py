@@ -51,7 +51,7 @@ def test_gradients_scores_and_samples_are_those_of_one_rank(size: int, launch: A
 class Pretended(Ranks):
     """Two ranks whose gradients happen to be the same."""
 
-    def mean_(self, tensor: Tensor) -> Tensor:
+    def sum_(self, tensor: Tensor) -> Tensor:
         return tensor
 
     def broadcast_(self, tensors: Any) -> None: ...
@@ -67,12 +67,12 @@ def test_gradients_are_written_straight_into_the_message(backend: str) -> None:
     game.D.share_rng(torch.Generator())
     copied = []
 
-    def means(player: nn.Module, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        parts = game.mean_gradients(player, gradients)
+    def sums(player: nn.Module, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        parts = game.sum_gradients(player, gradients)
         copied.append(sum(g.data_ptr() != part.data_ptr() for g, part in zip(gradients, parts, strict=True)))
         return parts
 
-    watched = dataclasses.replace(game, mean_gradients=means)
+    watched = dataclasses.replace(game, sum_gradients=sums)
     for _ in range(2):
         ITERATIONS["simultaneous"](watched, lambda: torch.rand(40, 100), lambda: torch.rand(40, 1, 6, 6))
     gradients = [p.grad for p in game.G.parameters() if p.grad is not None]

@@ -19,7 +19,7 @@ from gancli.nets import Discriminator, Generator, initialise_network
 from gancli.ranks import Ranks, joined
 from gancli.train.algorithm1 import ITERATIONS, Game
 from gancli.train.generate import draw_samples
-from gancli.train.gradient_means import GradientMeans
+from gancli.train.gradient_sums import GradientSums
 from gancli.train.optimisers import Pylearn2Momentum
 from gancli.train.trainer import Trainer
 
@@ -36,8 +36,9 @@ def play(dtype: torch.dtype, updates: str, bound: float | None, ranks: Ranks) ->
         initialise_network(network, rng)
         network.to(dtype)
     rules = [Pylearn2Momentum(network.parameters(), 0.3, 0.5) for network in (G, D)]
-    means = GradientMeans(ranks, (G, D))
-    game = Game(G, D, *rules, k=2, max_gradient_norm=bound, mean_gradients=means)
+    game = Game(
+        G, D, *rules, k=2, max_gradient_norm=bound, share=1 / ranks.size, sum_gradients=GradientSums(ranks, (G, D))
+    )
     zs = iter(torch.randn(9, BATCH, 4, dtype=torch.float64, generator=rng).to(dtype))
     xs = iter(torch.rand(9, BATCH, *SHAPE, dtype=torch.float64, generator=rng).to(dtype))
     own = ranks.part(BATCH)

@@ -1,4 +1,4 @@
-"""Gradients averaged over ranks: what makes several processes play one game."""
+"""Gradients added up over ranks: what makes several processes play one game."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from gancli.ranks import Ranks
 _ALIGNMENT = 64  # bytes, as torch aligns tensors: kernels are faster with it
 
 
-class GradientMeans:
-    """Replaces a network's gradient by its mean over ranks, in one message: ḡ = (1/R) Σ_r g_r.
+class GradientSums:
+    """Replaces a network's gradient by its sum over ranks, in one message: g = Σ_r ∂(loss_r / R)/∂θ.
 
-    With minibatches of one size on all ranks this is the gradient of the mean loss over the joined minibatch.
+    With parts of one size on all R ranks this is the gradient of the mean loss over the whole minibatch. The share 1/R
+    is taken from the loss, where it costs nothing, rather than from the sum.
 
     Each network has one buffer, of which the gradients handed out are parts: where they become the parameters' `.grad`,
     `gancli.ops.gradients` writes the next ones straight into the buffer, and nothing is copied.
@@ -27,12 +28,12 @@ class GradientMeans:
         self._buffers = {network: _Buffer(list(network.parameters())) for network in shared}
 
     def __call__(self, network: nn.Module, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return the means, for one of the networks that were named; with one rank, the gradients themselves."""
+        """Return the sums, for one of the networks that were named; with one rank, the gradients themselves."""
         if self._ranks.size == 1:
             return gradients
         buffer = self._buffers[network]
         buffer.fill(gradients)
-        self._ranks.mean_(buffer.whole)
+        self._ranks.sum_(buffer.whole)
         return buffer.parts
 
 
