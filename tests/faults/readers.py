@@ -138,4 +138,4 @@ def read_or_refuse(reader: Reader, path: Path, content: bytes) -> None:
     except GancliError as error:
         sentence = str(error)
         assert "\n" not in sentence, sentence
-        assert sentence.endswith("."), sentence
+        assert sentence.endswith((".", "?")), sentence
