@@ -43,6 +43,7 @@ _ITEM_BYTES = {
 }  # fmt: skip
 CHECKSUM = "sha256"  # the entry of a dictionary that holds the digest of all others
 _MAX_PICKLE_BYTES = 8 << 20
+_MAX_OPCODES = 4_000_000  # a few for each value
 _MAX_RECORDS = 100_000
 _MAX_VALUES = 1_000_000
 _MAX_SHARING = 16  # bytes of tensors for each byte of the file
@@ -179,6 +180,8 @@ def _check_opcodes(pickled: bytes) -> None:
     for count, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
         if opcode.name not in _OPCODES:
             raise _RefusedError(f"it carries more than tensors and plain values (pickle's {opcode.name})")
+        if count > _MAX_OPCODES:
+            raise _RefusedError(f"its pickle has more than {_MAX_OPCODES:,} instructions")
         if opcode.name == "LONG_BINPUT" and isinstance(argument, int) and argument > count:
             raise _RefusedError("its pickle is not one that torch.save writes")
 
