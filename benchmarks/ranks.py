@@ -155,17 +155,33 @@ def ratio(a: Figures, b: Figures) -> tuple[float, float, float]:
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
+def predict(group: Group, alone: dict[int, float], messages: float) -> float:
+    """Return what the cost model of docs/scaling.md gives for a step of single-threaded processes, in seconds.
+
+    T = (a + c·m/R)·max(1, R/cores) + T_messages; a and c come from a line through the steps of one process.
+
+    Args:
+        group: R processes and the minibatch m.
+        alone: seconds of a step of one process by minibatch.
+        messages: seconds of the sums of both gradients, measured by themselves.
+    """
+    c, a = statistics.linear_regression(list(alone), list(alone.values()))
+    cores = len(os.sched_getaffinity(0))
+    return (a + c * group.batch / group.processes) * max(1.0, group.processes / cores) + messages
+
+
 def show(results: dict[str, Any], console: Console) -> None:
     """Print the tables that people read."""
     about = results["machine"]
     console.print(f"{about['cpu']}, {about['isa']}; torch {about['torch']}; {results['rounds']} rounds")
     table = Table(title=f"{results['preset']}: a step needs {results['operations'] / 1e9:.2f} GFLOP for 100 examples")
-    for column in ("", "ms a step", "of it messages", "images/s", "to the first: median", "min – max"):
+    for column in ("", "ms a step", "predicted", "of it messages", "images/s", "to the first", "min – max"):
         table.add_column(column, justify="right" if column else "left")
     for row in results["groups"]:
         table.add_row(
             row["name"],
             f"{row['step'] * 1e3:.1f}",
+            f"{row['predicted'] * 1e3:.1f}" if row["predicted"] else "",
             f"{row['messages'] * 1e3:.1f}",
             f"{row['images_per_second']:,.0f}",
             f"{row['ratio'][0]:.2f}",
@@ -196,6 +212,10 @@ def command(as_json: bool, rounds: int, steps: int, preset: str, four: bool) -> 
         for processes in ((2, 4) if four else (2,))
         for size, seconds in zip(sizes, transfer(preset, processes, sizes, rounds), strict=True)
     ]
+    alone = {
+        f.group.batch: statistics.median(f.step) for f in figures if (f.group.processes, f.group.threads) == (1, 1)
+    }
+    both = {n: sum(row["seconds"] for row in messages if row["processes"] == n and row["bytes"] > 4) for n in (1, 2, 4)}
     values = torch.Size(SHAPES[preset]).numel()
     results = {
         "machine": machine(),
@@ -207,6 +227,9 @@ def command(as_json: bool, rounds: int, steps: int, preset: str, four: bool) -> 
             {
                 "name": found.group.name,
                 "step": statistics.median(found.step),
+                "predicted": predict(found.group, alone, both[found.group.processes])
+                if found.group.threads == 1
+                else None,
                 "messages": statistics.median(found.messages),
                 "images_per_second": statistics.median(found.group.batch / seconds for seconds in found.step),
                 "ratio": ratio(found, figures[0]),
