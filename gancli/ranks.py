@@ -168,7 +168,10 @@ def joined() -> Iterator[Ranks]:
     size, rank, local_rank, local_size, port = (_from_environment(name) for name in names)
     try:
         store, *_ = next(rendezvous("env://", rank, size, timeout=TIMEOUT))
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        gpus = torch.cuda.device_count()
+        if gpus:
+            torch.cuda.set_device(local_rank % gpus)
+        backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         master = os.environ.get("MASTER_ADDR", "MASTER_ADDR (not set)")
@@ -185,9 +188,8 @@ def joined() -> Iterator[Ranks]:
     )
     try:
         yield _current
-        # After a failure the end of the process takes its place, which waits for nobody.
-        with _connected():
-            dist.barrier()
+        # All arrive here before one leaves. After a failure the process just ends, and waits for nobody.
+        _current.largest(0)
         dist.destroy_process_group()
     finally:
         _current = ALONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -35,12 +36,18 @@ def one_voice() -> Iterator[None]:
                     yield
         except click.exceptions.Exit as error:
             ended = error  # all ranks end so
-        except (click.ClickException, GancliError, OSError) as error:
+        except (click.ClickException, GancliError, OSError, KeyboardInterrupt) as error:
             if ranks.fails_first():
                 raise
-            sys.exit(getattr(error, "exit_code", GancliError.exit_code))
+            sys.exit(_exit_code(error))
     if ended is not None:
         raise ended
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + int(getattr(error, "signal", signal.SIGINT))
+    return int(getattr(error, "exit_code", GancliError.exit_code))
 
 
 def require_shared(command: str | None) -> None:

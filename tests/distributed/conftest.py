@@ -60,6 +60,12 @@ class Job:
         assert None not in codes, f"a rank hangs; {self.errors()}"
         return codes
 
+    def wait_for(self, rank: int) -> int | None:
+        """Return one rank's exit code and end the others."""
+        self._processes[rank].join(SECONDS)
+        self.end()
+        return self._processes[rank].exitcode
+
     def end(self) -> None:
         for process in self._processes:
             if process.is_alive():

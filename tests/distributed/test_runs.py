@@ -74,6 +74,13 @@ def test_a_killed_rank_ends_the_job_and_the_next_attempt_comes_to_the_same_end(
     assert_same_end(whole, "killed")
 
 
+def test_a_rank_that_hangs_is_not_waited_for_without_end(images: str, launch: Any) -> None:
+    job = launch(2, "stalled_command", 5, *train(images, "stalled"))
+    assert job.wait_for(0) == 1
+    assert "Error: Rank 0 has lost the others: one of them ended or hangs" in job.errors()[0]
+    assert state("stalled")["step"] == 5
+
+
 def test_a_signal_to_one_rank_stops_all_after_the_same_iteration(images: str, whole: str, launch: Any) -> None:
     job = launch(2, "faulty_command", "SIGTERM", 1, 7, *train(images, "stopped"))
     assert job.wait() == [SIGTERM, SIGTERM]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+import gancli.ranks
 from gancli.cli import main
 from gancli.data.dataset import Fold
 from gancli.evaluate.parzen import parzen_score
@@ -111,6 +113,12 @@ def faulty_command(name: str, rank: int, step: int, *arguments: str) -> None:
 
     Trainer._iterate = faulty  # type: ignore[method-assign]
     command(*arguments)
+
+
+def stalled_command(seconds: int, *arguments: str) -> None:
+    """Run a command in which rank 1 stops without ending after iteration 7, and the others wait for a few seconds."""
+    gancli.ranks.TIMEOUT = timedelta(seconds=seconds)
+    faulty_command("SIGSTOP", 1, 7, *arguments)
 
 
 if __name__ == "__main__":
