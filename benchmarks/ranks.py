@@ -8,7 +8,7 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -63,50 +63,51 @@ class Watched(Ranks):
         return tensor
 
 
-def work(preset: str, group: Group, environment: dict[str, str], orders: Connection) -> None:
-    """Obey orders in one process: a number of steps to take, or of bytes to send so many times."""
+def work(preset: str, processes: int, environment: dict[str, str], orders: Connection) -> None:
+    """Obey orders in one process: a group's steps to take, or bytes to sum up, so many times."""
     os.environ.update(environment)
-    torch.set_num_threads(group.threads)
     torch.manual_seed(0)
-    with joined() if group.processes > 1 else nullcontext():
-        ranks = Watched(current().rank, group.processes) if group.processes > 1 else ALONE
-        config = presets.resolve(
-            preset, None, {"preprocessing": "scale", "noise": "uniform", "batch_size": group.batch}
-        )
-        step = own_step(config, own_game(config, ranks), images(preset), ranks)
+    train = images(preset)
+    with joined() if processes > 1 else nullcontext():
+        ranks = Watched(current().rank, processes) if processes > 1 else ALONE
+        steps: dict[Group, Callable[[], Tensor]] = {}
         while (order := orders.recv()) is not None:
-            steps, size = order
+            group, times, size = order
+            torch.set_num_threads(group.threads)
+            if group not in steps:
+                given = {"preprocessing": "scale", "noise": "uniform", "batch_size": group.batch}
+                config = presets.resolve(preset, None, given)
+                steps[group] = own_step(config, own_game(config, ranks), train, ranks)
             message = torch.zeros(size // 4)
             current().largest(0)  # all begin together
             Watched.seconds, start = 0.0, time.perf_counter()
-            for _ in range(steps):
-                current().sum_(message) if size else step()
-            orders.send(((time.perf_counter() - start) / steps, Watched.seconds / steps))
+            for _ in range(times):
+                current().sum_(message) if size else steps[group]()
+            orders.send(((time.perf_counter() - start) / times, Watched.seconds / times))
 
 
 class Team:
-    """A group's processes, idle until they are given an order."""
+    """A number of processes, idle until they are given an order."""
 
-    def __init__(self, preset: str, group: Group) -> None:
-        self.group = group
+    def __init__(self, preset: str, processes: int) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         context = multiprocessing.get_context("spawn")
         self._members: list[tuple[BaseProcess, Connection]] = []
-        for rank in range(group.processes):
+        for rank in range(processes):
             names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-            values = (rank, rank, group.processes, group.processes, "127.0.0.1", port)
+            values = (rank, rank, processes, processes, "127.0.0.1", port)
             environment = {name: str(value) for name, value in zip(names, values, strict=True)}
             ours, theirs = context.Pipe()
-            process = context.Process(target=work, args=(preset, group, environment, theirs), daemon=True)
+            process = context.Process(target=work, args=(preset, processes, environment, theirs), daemon=True)
             process.start()
             self._members.append((process, ours))
 
-    def order(self, steps: int, size: int = 0) -> tuple[float, float]:
-        """Let all take steps, or send messages of `size` bytes; returns seconds of one, and of its messages."""
+    def order(self, group: Group, times: int, size: int = 0) -> tuple[float, float]:
+        """Let all take steps, or sum up `size` bytes; returns seconds of one, and of the messages in it."""
         for _, orders in self._members:
-            orders.send((steps, size))
+            orders.send((group, times, size))
         answers = [orders.recv() for _, orders in self._members]
         return max(seconds for seconds, _ in answers), statistics.mean(seconds for _, seconds in answers)
 
@@ -118,28 +119,29 @@ class Team:
             process.join()
 
 
-def measure(preset: str, groups: Sequence[Group], rounds: int, steps: int) -> Iterator[Figures]:
-    """Time all groups in turn, `rounds` times `steps` steps each."""
-    teams = [Team(preset, group) for group in groups]
+def measure(
+    preset: str, groups: Sequence[Group], sizes: Sequence[int], rounds: int, steps: int
+) -> tuple[list[Figures], dict[tuple[int, int], float]]:
+    """Time all groups in turn, `rounds` times `steps` steps each, and in between sums over ranks by themselves.
+
+    Returns:
+        The groups' figures, and the median seconds of a sum by number of processes and bytes.
+    """
+    teams = {n: Team(preset, n) for n in {group.processes: None for group in groups}}
     figures = [Figures(group) for group in groups]
-    for team in teams:
-        team.order(2)
+    sums: dict[tuple[int, int], list[float]] = {(n, size): [] for n in teams if n > 1 for size in sizes}
+    for group in groups:
+        teams[group.processes].order(group, 2)
     for _ in range(rounds):
-        for team, found in zip(teams, figures, strict=True):
-            seconds, messages = team.order(steps)
+        for found in figures:
+            seconds, messages = teams[found.group.processes].order(found.group, steps)
             found.step.append(seconds)
             found.messages.append(messages)
-    for team in teams:
+        for (n, size), times in sums.items():
+            times.append(teams[n].order(Group(n, 1, 100 * n), steps, size)[0])
+    for team in teams.values():
         team.dismiss()
-    yield from figures
-
-
-def transfer(preset: str, processes: int, sizes: Sequence[int], rounds: int) -> list[float]:
-    """Return the median seconds of a sum over ranks for each size in bytes, the processes doing nothing else."""
-    team = Team(preset, Group(processes, 1, 100 * processes))
-    times = [[team.order(3, size)[0] for size in sizes] for _ in range(rounds + 1)][1:]
-    team.dismiss()
-    return [statistics.median(column) for column in zip(*times, strict=True)]
+    return figures, {key: statistics.median(times) for key, times in sums.items()}
 
 
 def parameters(preset: str) -> dict[str, int]:
@@ -203,15 +205,10 @@ def show(results: dict[str, Any], console: Console) -> None:
 def command(as_json: bool, rounds: int, steps: int, preset: str, four: bool) -> None:
     """Measure training on several processes of this machine: each of one thread, beside one process of two threads."""
     groups = [Group(1, 2, 200), Group(2, 1, 200), Group(1, 2, 100), Group(1, 1, 200), Group(1, 1, 100), Group(1, 1, 50)]
-    groups += [Group(4, 1, 400), Group(4, 1, 200)] if four else []
-    figures = list(measure(preset, groups, rounds, steps))
+    groups += [Group(4, 1, 400)] if four else []
     weights = parameters(preset)
-    sizes = [4, *(4 * count for count in weights.values())]
-    messages = [
-        {"processes": processes, "bytes": size, "seconds": seconds}
-        for processes in ((2, 4) if four else (2,))
-        for size, seconds in zip(sizes, transfer(preset, processes, sizes, rounds), strict=True)
-    ]
+    figures, sums = measure(preset, groups, [4, *(4 * count for count in weights.values())], rounds, steps)
+    messages = [{"processes": n, "bytes": size, "seconds": seconds} for (n, size), seconds in sums.items()]
     alone = {
         f.group.batch: statistics.median(f.step) for f in figures if (f.group.processes, f.group.threads) == (1, 1)
     }
