@@ -161,7 +161,7 @@ class Config:
 
     # The gradient rule
     optimizer: str = setting("sgd", "gradient rule", group="Optimiser", choices=("sgd", "adam"))
-    lr: float = setting(0.1, "learning rate", group="Optimiser", least=0, open_ends=True)
+    lr: float = setting(0.1, "learning rate", group="Optimiser", least=0, most=1e30, open_ends=True)
     lr_decay: float = setting(
         1.000004, "divide the learning rate by this after every iteration", group="Optimiser", least=1
     )
@@ -182,8 +182,8 @@ class Config:
         least=0,
         open_ends=True,
     )
-    adam_beta1: float = setting(0.9, "Adam's β1", group="Optimiser", least=0, most=1)
-    adam_beta2: float = setting(0.999, "Adam's β2", group="Optimiser", least=0, most=1)
+    adam_beta1: float = setting(0.9, "Adam's β1", group="Optimiser", least=0, most=0.999999)
+    adam_beta2: float = setting(0.999, "Adam's β2", group="Optimiser", least=0, most=0.999999)
 
     # What is watched
     validation_every: int = setting(1, "epochs between validation Parzen estimates; 0: never", group="Run", least=0)
