@@ -39,7 +39,7 @@ def trained(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("name", MALICIOUS)
+@pytest.mark.parametrize("name", EXECUTING)
 def test_no_command_executes_a_strangers_run(trained: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The pickle stands alone, and in the place of one value of a checkpoint that is otherwise good."""
     monkeypatch.chdir(trained)
