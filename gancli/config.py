@@ -161,7 +161,7 @@ class Config:
 
     # The gradient rule
     optimizer: str = setting("sgd", "gradient rule", group="Optimiser", choices=("sgd", "adam"))
-    lr: float = setting(0.1, "learning rate", group="Optimiser", least=0, most=1e30, open_ends=True)
+    lr: float = setting(0.1, "learning rate", group="Optimiser", least=0, open_ends=True)
     lr_decay: float = setting(
         1.000004, "divide the learning rate by this after every iteration", group="Optimiser", least=1
     )

@@ -23,6 +23,6 @@ def explained_shortage(config: Config) -> Iterator[None]:
             raise
         raise GancliError(
             "There is too little memory on the device for this run: start one with a lower --batch-size "
-            f"({config.batch_size:,}), a lower --num-samples ({config.num_samples:,}) or narrower layers in --generator "
-            "and --discriminator, or use --device cpu; what was saved before is kept."
+            f"({config.batch_size:,}), a lower --num-samples ({config.num_samples:,}) or narrower layers in "
+            "--generator and --discriminator, or use --device cpu; what was saved before is kept."
         ) from error
