@@ -96,6 +96,7 @@ def _check_entries(content: dict[str, Any], path: Path) -> None:
     shape = content["shape"]
     good = (
         isinstance(content["step"], int)
+        and content["step"] >= 0
         and isinstance(shape, (list, tuple))
         and len(shape) == 3
         and all(isinstance(n, int) and n > 0 for n in shape)

@@ -62,8 +62,8 @@ def load_generator(
         content, path = load_checkpoint(run.best), run.best
     else:
         content, path = load_newest(run.last, run.previous)
-    config = Config.from_dict(content["config"])
     G = generator_of(content, path, backend)
+    config = Config.from_dict(content["config"])
     preprocessing = Preprocessing.from_dict(content["preprocessing"])
     return TrainedGenerator(G.to(device).eval(), config, preprocessing, run, content["step"])
 
@@ -75,13 +75,15 @@ def generator_of(content: Mapping[str, Any], path: Path, backend: str = "auto") 
     memory, the weights in the file cannot.
 
     Raises:
-        DataError: they do not fit each other.
+        DataError: the configuration cannot be used, or does not fit the weights.
     """
-    config = Config.from_dict(content["config"])
     try:
+        config = Config.from_dict(content["config"])
         with torch.device("meta"):
             G = Generator(config.generator, config.noise_dim, tuple(content["shape"]), backend=backend)
         G.load_state_dict(content.get("average", content["G"]), assign=True)
+    except UsageError as error:
+        raise DataError(f"The configuration in {path} cannot be used: {error}") from error
     except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError):
         raise DataError(f"The weights in {path} do not fit the generator that its config describes.") from None
     return G.float()

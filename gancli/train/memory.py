@@ -22,7 +22,7 @@ def explained_shortage(config: Config) -> Iterator[None]:
         if not memory_shortage(error):
             raise
         raise GancliError(
-            f"The {config.device if config.device != 'auto' else 'device'} has too little memory for this run: lower "
-            f"--batch-size ({config.batch_size:,}) or --num-samples ({config.num_samples:,}), make the layers of "
-            "--generator and --discriminator narrower, or use --device cpu; what was saved before is kept."
+            "There is too little memory on the device for this run: start one with a lower --batch-size "
+            f"({config.batch_size:,}), a lower --num-samples ({config.num_samples:,}) or narrower layers in "
+            "--generator and --discriminator, or use --device cpu; what was saved before is kept."
         ) from error

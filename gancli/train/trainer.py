@@ -16,7 +16,7 @@ from gancli.config import Config
 from gancli.data.preprocess import make_preprocessing
 from gancli.data.registry import load
 from gancli.data.samples import write_samples
-from gancli.errors import DataError, GancliError, UsageError, WriteError
+from gancli.errors import DataError, GancliError, UsageError, WriteError, memory_shortage
 from gancli.evaluate.parzen import PAPER_SIGMAS, ParzenScore, mean_log_likelihoods, parzen_score
 from gancli.evaluate.scoring import validation_size
 from gancli.files import atomic_write_text
@@ -196,7 +196,7 @@ class Trainer:
         examples = content.get("examples", len(self.dataset.train))
         if examples != len(self.dataset.train):
             raise DataError(
-                f"{path} was trained on {examples:,} examples, {self.config.dataset} has "
+                f"{path} was trained on {examples!r:.20} examples, {self.config.dataset} has "
                 f"{len(self.dataset.train):,} now; bring the data back, or start a new run."
             )
         try:
@@ -211,14 +211,19 @@ class Trainer:
             self.health.largest_variance = float(content.get("largest_variance", 0.0))
             if content.get("position", self._position) != self._position:
                 raise ValueError(f"position {content['position']} in the data does not belong to step {self.step}")
-            self.saved = self.step
-            return dict(content["row"])
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            row = dict(content["row"])
+            if row and (row["step"] != self.step or not json.dumps(row)):
+                raise ValueError("its row of metrics is another iteration's")
+        except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"{path} does not fit the run's configuration: {reason}") from None
+        self.saved = self.step
+        return row
 
     def _take_up_stream(self, states: torch.Tensor) -> None:
         """Go on with this rank's stream of noise and dropout; where the ranks were others, begin new streams."""
+        if states.shape[1:] != self.rng.get_state().shape:
+            raise ValueError("its random numbers have a state of another size")
         if len(states) == self.ranks.size:
             self.rng.set_state(states[self.ranks.rank].clone())  # torch crashes where it is a part of a tensor
         else:
@@ -332,29 +337,38 @@ class Trainer:
         return seen
 
     def _stop_diverged(self) -> NoReturn:
-        """Say which iteration and layer broke down and what to try; the last checkpoint, still finite, stays.
-
-        Training is repeatable, so the cause is found by playing again from the last checkpoint with everything watched.
-        """
-        where = f"before iteration {self.step:,}: a loss or a weight is not finite"
+        """Say which iteration and layer broke down and what to try; the last checkpoint, still finite, stays."""
         self.reporter.note("training diverged; playing again from the last checkpoint to find where")
-        again = Trainer(self.config, self.run, self.reporter, self.ranks)
-        kept = again._newest()
-        if kept:
-            again._take_up(*kept)
-        again.game.G.train()
-        again.game.D.train()
-        with watch(again.game) as found:
-            while again.step < self.step and not self.ranks.largest(len(found)):
-                again._iterate(again.step // again.per_epoch + 1)
-        if found:
-            where = f"at iteration {again.step:,}: {found[0]}"
+        where = self._find_cause() or f"before iteration {self.step:,}: a loss or a weight is not finite"
         bound = self.config.max_gradient_norm
         raise GancliError(
             f"Training diverged {where}. Try a lower --lr (it was {self.config.lr:g}), --max-gradient-norm "
             f"{bound / 10 if bound else 10:g}{f' (it was {bound:g})' if bound else ''} or another --seed in a new run. "
             f"{self._kept()}"
         )
+
+    def _find_cause(self) -> str | None:
+        """Play again from the last checkpoint with everything watched, since training repeats itself to the bit.
+
+        Returns:
+            The iteration and the first thing in it that was not finite; None where all went well this time, or where
+            there is no memory for a second game.
+        """
+        try:
+            again = Trainer(self.config, self.run, self.reporter, self.ranks)
+            kept = again._newest() if self.saved is not None else None
+            if kept:
+                again._take_up(*kept)
+            again.game.G.train()
+            again.game.D.train()
+            with watch(again.game) as found:
+                while again.step < self.step and not self.ranks.largest(len(found)):
+                    again._iterate(again.step // again.per_epoch + 1)
+        except Exception as error:
+            if not memory_shortage(error):
+                raise
+            return None
+        return f"at iteration {again.step:,}: {found[0]}" if found else None
 
     def _kept(self) -> str:
         """Say where the last good state is."""
