@@ -103,3 +103,18 @@ def test_a_second_process_is_refused_while_one_trains(zygote: Zygote, place: Pat
     assert ended["code"] == SIGKILLED
     assert go_on(zygote, place).code == 0  # the dead process's lock is no obstacle
     assert fingerprint(place / "run") == unbroken
+
+
+def test_a_damaged_last_checkpoint_is_said_and_the_run_ends_in_the_same_bits(
+    zygote: Zygote, place: Path, unbroken: dict[str, Any]
+) -> None:
+    assert zygote.run(place, TRAIN, at_iteration=22, deed="SIGTERM").code == 143
+    last = place / "run" / "checkpoints" / "last.pt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    drawn = zygote.run(place, ["sample", "--run=run", "--checkpoint=last", "--num=5"])
+    resumed = zygote.run(place, RESUME)
+    for ended in (drawn, resumed):
+        assert ended.code == 0
+        assert ended.stderr.startswith("Warning: run/checkpoints/last.pt is ")
+        assert "Going on from the one before it, run/checkpoints/previous.pt, of iteration 20." in ended.stderr
+    assert fingerprint(place / "run") == unbroken

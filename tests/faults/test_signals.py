@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from harness import RESUME, TRAIN, Zygote, fingerprint, timeless
 
+from gancli.cli import main
 from gancli.data.torchfile import digest, read_torch_file
 from gancli.errors import Stopped
 from gancli.train.interrupt import StopRequest
@@ -27,6 +29,19 @@ def test_a_signal_saves_the_run_and_gives_its_exit_code(
     assert ended.stdout.rstrip().endswith("gancli train --resume run")
     assert zygote.run(place, RESUME).code == 0
     assert fingerprint(place / "run") == unbroken
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_any_other_command_with_its_exit_code(
+    zygote: Zygote, place: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
+) -> None:
+    assert zygote.run(place, [*TRAIN, "--epochs=1"]).code == 0
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("gancli.train.sampling.draw", lambda *_: signal.raise_signal(getattr(signal, name)))
+    ended = CliRunner().invoke(main, ["sample", "--run=run"])
+    assert ended.exit_code == code
+    assert ended.stderr == f"Error: stopped by {name}\n"
+    assert not (place / "out.pt").exists()
 
 
 def ask_twice() -> None:
