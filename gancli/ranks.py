@@ -31,7 +31,7 @@ TIMEOUT = timedelta(minutes=10)
 class Ranks:
     """This process among those of its job.
 
-    All methods but `part` and `device` are collective: every rank must call them, in the same order.
+    All methods but `part`, `device` and `fails_first` are collective: every rank must call them, in the same order.
 
     Attributes:
         rank: number of this process, from 0.
