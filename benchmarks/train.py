@@ -20,6 +20,7 @@ from gancli import presets
 from gancli.config import Config
 from gancli.data.preprocess import Preprocessing
 from gancli.nets.noise import draw_noise
+from gancli.ranks import ALONE, Ranks
 from gancli.train.algorithm1 import ITERATIONS, Game
 from gancli.train.minibatches import Minibatches
 from gancli.train.monitor import Monitor
@@ -99,35 +100,42 @@ def plain_step(config: Config, G: nn.Sequential, D: nn.Sequential, train: Tensor
     return step
 
 
+def images(preset: str) -> Tensor:
+    """Make up training images; a fifth of the pixels is not black, as with MNIST's digits."""
+    train = torch.randint(0, 256, (EXAMPLES, *SHAPES[preset]), dtype=torch.uint8)
+    train *= torch.rand(train.shape) < 0.2
+    return train
+
+
 # ---- gancli: the trainer's iteration, without what happens once an epoch --------------------------------------------
 
 
-def own_game(config: Config) -> Game:
+def own_game(config: Config, ranks: Ranks = ALONE) -> Game:
     """Build the players as the trainer does."""
     shape = SHAPES[config.preset]
-    game = make_game(config, shape, torch.full((math.prod(shape),), 0.13), torch.device("cpu"))
+    game = make_game(config, shape, torch.full((math.prod(shape),), 0.13), torch.device("cpu"), ranks)
     game.G.train()
     game.D.train()
     return game
 
 
-def own_step(config: Config, game: Game, train: Tensor) -> Callable[..., Tensor]:
+def own_step(config: Config, game: Game, train: Tensor, ranks: Ranks = ALONE) -> Callable[..., Tensor]:
     """Return one iteration with all that surrounds it: schedules, data, noise, monitor."""
     device = torch.device("cpu")
-    data = Minibatches(train, Preprocessing("scale"), config.batch_size, config.seed, device)
+    data = Minibatches(train, Preprocessing("scale"), config.batch_size, config.seed, device, ranks)
     rng = torch.Generator().manual_seed(1)
     game.D.share_rng(rng)
-    monitor, iterate = Monitor(device), ITERATIONS[config.updates]
+    monitor, iterate = Monitor(device, 10, ranks), ITERATIONS[config.updates]
 
     def step(x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
         for rule in (game.update_G, game.update_D):
             set_schedule(rule, LR, MOMENTUM)
         seen = iterate(
             game,
-            lambda: draw_noise("uniform", config.batch_size, config.noise_dim, rng) if z is None else z,
+            lambda: draw_noise("uniform", data.own_size, config.noise_dim, rng) if z is None else z,
             lambda: data.draw(monitor.count) if x is None else x.view(-1, *SHAPES[config.preset]),
         )
-        monitor.add(seen)
+        monitor.add(seen, monitor.count + 1)
         return seen.loss_d
 
     return step
@@ -168,9 +176,7 @@ def compare(preset: str, rounds: int, compiled: bool) -> dict[str, Any]:
     torch.manual_seed(0)
     config = presets.resolve(preset, None, {"preprocessing": "scale", "noise": "uniform"})
     values = math.prod(SHAPES[preset])
-    # A fifth of the pixels is not black, as with MNIST's digits.
-    train = torch.randint(0, 256, (EXAMPLES, *SHAPES[preset]), dtype=torch.uint8)
-    train *= torch.rand(train.shape) < 0.2
+    train = images(preset)
     game = own_game(config)
     G, D = plain_networks(config, values)
     with torch.no_grad():

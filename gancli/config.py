@@ -185,8 +185,8 @@ class Config:
         least=0,
         open_ends=True,
     )
-    adam_beta1: float = setting(0.9, "Adam's β1", group="Optimiser", least=0, most=1)
-    adam_beta2: float = setting(0.999, "Adam's β2", group="Optimiser", least=0, most=1)
+    adam_beta1: float = setting(0.9, "Adam's β1", group="Optimiser", least=0, most=0.999999)
+    adam_beta2: float = setting(0.999, "Adam's β2", group="Optimiser", least=0, most=0.999999)
     average: float = setting(
         0.0,
         "samples come from an exponential average of G's weights that keeps this much in an iteration; 0: from G",

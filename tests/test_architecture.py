@@ -13,7 +13,7 @@ import gancli
 ROOT = Path(gancli.__file__).parent
 LEVELS = {"ops": 0, "nets": 1, "data": 1, "config": 2, "presets": 2, "evaluate": 2, "figures": 2, "train": 2}
 LEVELS |= {"reproduce": 3, "report": 3, "cli": 4}
-SHARED = {"config", "presets", "errors", "files", "__init__", "__main__"}
+SHARED = {"config", "presets", "errors", "files", "ranks", "__init__", "__main__"}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -46,3 +46,8 @@ def test_imports_run_one_way(module: Path) -> None:
 def test_only_the_operations_know_the_native_modules(module: Path) -> None:
     native = [name for name in imports(ROOT / module) if name in ("gancli._cpu", "gancli._cuda")]
     assert not native or module.parts[0] == "ops"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_only_the_ranks_know_how_processes_talk(module: Path) -> None:
+    assert "torch.distributed" not in (ROOT / module).read_text(encoding="utf-8") or module == Path("ranks.py")

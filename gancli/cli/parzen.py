@@ -14,6 +14,7 @@ from gancli.errors import UsageError
 if TYPE_CHECKING:
     from gancli.data.samples import SamplesFile
     from gancli.evaluate.scoring import ScoredSamples
+    from gancli.ranks import Ranks
 
 
 @click.command()
@@ -70,8 +71,11 @@ def parzen(
 
     from gancli.data.registry import load
     from gancli.evaluate.scoring import PAPER_NUM_SAMPLES, score_samples
+    from gancli.ranks import current
     from gancli.train.setup import resolve_device
 
+    ranks = current()
+    device = ranks.device(device)
     chosen_device = resolve_device(device)
     if samples is None and num_samples is not None and num_samples > PAPER_NUM_SAMPLES:
         _stream(
@@ -86,10 +90,11 @@ def parzen(
             data_dir=data_dir,
             device=device,
             backend=backend,
+            ranks=ranks,
             as_json=as_json,
         )
         return
-    file, data_dir = _samples(samples, run, num_samples, seed, device, backend, data_dir)
+    file, data_dir = _samples(samples, run, num_samples, seed, device, backend, data_dir, ranks)
     name = dataset or file.dataset
     if name is None:
         raise UsageError(f"{samples} does not say what it imitates; name the data set with --dataset.")
@@ -104,8 +109,9 @@ def parzen(
         preprocessing=preprocessing,
         device=chosen_device,
         backend=backend,
+        ranks=ranks,
     )
-    if plot is not None:
+    if plot is not None and ranks.leads:
         _plot(plot, scored, name)
     for sentence in scored.warnings:
         warn(sentence)
@@ -142,6 +148,7 @@ def _samples(
     device: str,
     backend: str,
     data_dir: str | None,
+    ranks: Ranks,
 ) -> tuple[SamplesFile, str | None]:
     """Return the samples to score and where their data set lies."""
     import dataclasses
@@ -153,7 +160,7 @@ def _samples(
 
     if path is None:
         opened = open_run(run)
-        file = samples_of_run(opened, num or PAPER_NUM_SAMPLES, seed, device, backend)
+        file = samples_of_run(opened, num or PAPER_NUM_SAMPLES, seed, device, backend, ranks)
         return file, data_dir or opened.config().data_dir
     file = read_samples(path)
     if num is not None and num > len(file.samples):
@@ -174,6 +181,7 @@ def _stream(
     data_dir: str | None,
     device: str,
     backend: str,
+    ranks: Ranks,
     as_json: bool,
 ) -> None:
     """Score more samples than are kept: draw, fold in, forget."""
@@ -195,9 +203,10 @@ def _stream(
             num_validation=num_validation,
             fold=fold,
             backend=backend,
+            ranks=ranks,
             progress=progress,
         )
-    if plot is not None:
+    if plot is not None and ranks.leads:
         counts, means, errors = zip(*((r.num_samples, r.log_likelihood, r.standard_error) for r in rows), strict=True)
         save_convergence(plot, counts, means, errors, f"{name}: Parzen log-likelihood of {trained.run.path.name}")
     scored = summarise(scores)

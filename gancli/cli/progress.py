@@ -101,6 +101,8 @@ class TrainingProgress:
             for key, _, width, form in _COLUMNS
         )
         self._console.print(line)
+        for warning in row.get("warnings", ()):
+            self._console.print(f"Warning: {warning}", style="yellow", markup=False, soft_wrap=True)
         if self._bars:
             if row.get("validation_log_likelihood") is not None:
                 self._validation = f"Parzen {row['validation_log_likelihood']:.1f} nats"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gancli.cli.console import print_json, result_console
+from gancli.cli.one_voice import restarts, started_ranks
 from gancli.cli.options import config_fields, config_options, json_option
 from gancli.config import RESUMABLE, Config
 from gancli.errors import UsageError
+
+if TYPE_CHECKING:
+    from gancli.train.run_folder import RunFolder
 
 _OPTIONS = config_fields("Data", "Networks", "Algorithm 1", "Optimiser", "Run")
 
@@ -38,11 +42,18 @@ class GroupedOptions(click.Command):
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue that run with its own settings."
 )
+@click.option("--batch-per-rank", is_flag=True, help="With torchrun: --batch-size is for each rank, not shared by all.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the settings that would be used, and stop.")
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard events into the run folder.")
 @json_option
 def train(
-    out: Path | None, resume: Path | None, dry_run: bool, tensorboard: bool, as_json: bool, **settings: Any
+    out: Path | None,
+    resume: Path | None,
+    batch_per_rank: bool,
+    dry_run: bool,
+    tensorboard: bool,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Train the paper's networks by its Algorithm 1.
 
@@ -51,31 +62,43 @@ def train(
     gancli train --dataset mnist                   the paper's MNIST configuration
     gancli train --preset cifar10-conv --epochs 5  another preset, shorter
     gancli train --resume runs/mnist-mnist-…       go on after Ctrl-C or a crash
+    torchrun --nproc-per-node 8 -m gancli train    on eight GPUs, or eight cores, that share each minibatch
     """
-    from gancli.presets import resolve
-    from gancli.train.run_folder import new_run, open_run
-
     given = {name: value for name, value in settings.items() if value is not None}
-    if resume is not None:
-        run = open_run(resume)
-        config = _resumed(run.config(), given, out)
-    else:
-        config = resolve(given.pop("preset", None), given.pop("dataset", None), given)
     if dry_run:
-        click.echo(config.to_json(), nl=False)
+        click.echo(_settled(given, out, resume, batch_per_rank)[0].to_json(), nl=False)
         return
 
-    from gancli.train.trainer import Trainer
+    from gancli.ranks import current
+    from gancli.train.trainer import train_run
 
-    if resume is None:
-        run = new_run(config, out)
-    trainer = Trainer(config, run, _reporter(run.path, tensorboard))
-    if resume is not None:
-        trainer.restore()
-    summary = trainer.train()
+    ranks = current()
+    config, run, going_on = ranks.agreed(lambda: _settled(given, out, resume, batch_per_rank))
+    reporter = _reporter(run.path, tensorboard and ranks.leads)
+    summary = train_run(config, run, reporter, resume=going_on, ranks=ranks)
     _print_summary(summary, as_json)
-    if summary.interrupted:
-        raise click.exceptions.Exit(130)
+    if summary.signal is not None:
+        raise click.exceptions.Exit(128 + summary.signal)
+
+
+def _settled(
+    given: dict[str, Any], out: Path | None, resume: Path | None, batch_per_rank: bool
+) -> tuple[Config, RunFolder, bool]:
+    """Return what is to be trained, where, and whether that has begun before."""
+    from gancli.presets import resolve
+    from gancli.train.run_folder import new_run, open_run, restarted_run
+
+    if resume is not None:
+        if batch_per_rank:
+            raise UsageError("--batch-per-rank is for new runs; a run that goes on keeps its minibatch.")
+        run = open_run(resume)
+        return _resumed(run.config(), given, out), run, True
+    rest = {name: value for name, value in given.items() if name not in ("preset", "dataset")}
+    config = resolve(given.get("preset"), given.get("dataset"), rest)
+    if batch_per_rank:
+        config = config.replace(batch_size=config.batch_size * started_ranks())
+    begun = restarted_run(config, out, **restarts())
+    return config, begun or new_run(config, out), begun is not None
 
 
 def _resumed(config: Config, given: dict[str, Any], out: Path | None) -> Config:

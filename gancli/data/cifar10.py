@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gzip
 import os
-import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ _PYTHON_VERSION = ("cifar-10-python.tar.gz", "cifar-10-batches-py")
 # The official archive unpacks to 184,380,000 bytes of records and some kilobytes of text and padding.
 _MAX_ARCHIVE_BYTES = 192 << 20
 _RECORDS, _RECORD_BYTES = 10_000, 3_073
+_BLOCK = 512  # bytes of a tar archive's header, and what its files are filled up to
 
 
 def load_cifar10(folder: str | Path) -> Dataset:
@@ -81,27 +81,44 @@ def _read_file(path: Path, out: np.ndarray) -> None:
 def _read_archive(path: Path, out: np.ndarray) -> None:
     """Read the six members as they come by; whatever else is in the archive is passed over, and nothing is written."""
     order = {name: index for index, name in enumerate(CIFAR10_MEMBERS)}
-    with open_file(path) as (file, _):
+    with open_file(path) as (file, _), gzip.GzipFile(fileobj=file) as unzipped:
+        stream = _Bounded(unzipped)
         try:
-            with (
-                gzip.GzipFile(fileobj=file) as unzipped,
-                tarfile.open(fileobj=_Bounded(unzipped), mode="r|") as archive,  # type: ignore[call-overload]
-            ):
-                for member in archive:
-                    name = PurePosixPath(member.name).name
-                    if name not in order or not member.isreg():
-                        continue
-                    if member.size != CIFAR10_MEMBER_BYTES:
-                        raise DataError(
-                            f"{path} is damaged: expected {CIFAR10_MEMBER_BYTES:,} bytes of {name}, got "
-                            f"{member.size:,}; {_REMEDY}."
-                        )
-                    content = archive.extractfile(member)
-                    _take_records(content.read() if content else b"", out[order.pop(name)], f"{path} ({name})")
-        except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, OverflowError) as error:
+            for name, size in _tar_members(stream):
+                if name not in order:
+                    stream.skip(size)
+                    continue
+                if size != CIFAR10_MEMBER_BYTES:
+                    raise DataError(
+                        f"{path} is damaged: expected {CIFAR10_MEMBER_BYTES:,} bytes of {name}, got {size:,}; "
+                        f"{_REMEDY}."
+                    )
+                _take_records(stream.take(size), out[order.pop(name)], f"{path} ({name})")
+                stream.take(-size % _BLOCK)
+        except (EOFError, OSError, zlib.error, ValueError) as error:
             raise DataError(f"{path} is damaged ({str(error)[:100]}); {_REMEDY}.") from error
     if order:
         raise DataError(f"{path} lacks {', '.join(order)}: it is not CIFAR-10's binary version; {_REMEDY}.")
+
+
+def _tar_members(stream: _Bounded) -> Iterator[tuple[str, int]]:
+    """Yield name and size of each regular file of a tar archive; who asks takes or skips its data, to a whole block.
+
+    Nothing but the blocks of the format of 1988 is understood: no links, no extended headers, which name other files,
+    other sizes, and take other parsers. They are passed over.
+    """
+    while any(block := stream.take(_BLOCK)):
+        if len(block) < _BLOCK:
+            break
+        given, size = (int(block[i:j].strip(b" \0") or b"0", 8) for i, j in ((148, 156), (124, 136)))
+        if given != sum(block) - sum(block[148:156]) + 8 * ord(" ") or size < 0:
+            raise ValueError("a header of the archive does not have its checksum")
+        if block[156:157] in (b"0", b"\0"):
+            yield PurePosixPath(block[:100].split(b"\0")[0].decode("latin-1")).name, size
+        else:
+            stream.skip(size)
+    if len(block) < _BLOCK:
+        raise EOFError("it ends without an end mark")
 
 
 def _take_records(content: bytes, out: np.ndarray, name: str) -> None:
@@ -122,13 +139,19 @@ def _take_records(content: bytes, out: np.ndarray, name: str) -> None:
 class _Bounded:
     """A stream that ends with an error where the official archive would have ended: no archive unpacks without end."""
 
-    def __init__(self, stream: BinaryIO | gzip.GzipFile) -> None:
+    def __init__(self, stream: gzip.GzipFile) -> None:
         self._stream = stream
         self._left = _MAX_ARCHIVE_BYTES
 
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(min(size, self._left + 1))
-        self._left -= len(data)
+    def take(self, size: int) -> bytes:
+        """Return the next bytes, fewer only at the end."""
+        self._left -= size
         if self._left < 0:
             raise OSError(f"it unpacks to more than {_MAX_ARCHIVE_BYTES:,} bytes")
-        return data
+        return self._stream.read(size)
+
+    def skip(self, size: int) -> None:
+        """Pass over the next bytes, to the end of a block."""
+        left = size + -size % _BLOCK
+        while left > 0:
+            left -= len(self.take(min(_BLOCK << 11, left)) or bytes(left))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from gancli.data.arrays import as_images, check_finite, read_npy, read_npz
 from gancli.data.dataset import Dataset
+from gancli.data.untrusted import open_file
 from gancli.errors import DataError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
@@ -124,18 +127,22 @@ def _look(path: Path) -> tuple[str, tuple[int, int]]:
         return _MODES[image.mode], image.size
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Pillow only warns of images between one and two times its limit
-            return Image.open(path, formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not an image that can be read; remove it or save it as PNG.") from error
-    except Exception as error:
-        # Pillow's parsers raise anything on damaged files: struct.error, SyntaxError, ValueError, its own bomb error.
-        raise DataError(
-            f"{path} cannot be read as an image ({_reason(error)}); remove it or save it as PNG."
-        ) from error
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    with open_file(path) as (file, _):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # Pillow only warns of images between one and two times its limit
+                image = Image.open(file, formats=_FORMATS)
+        except UnidentifiedImageError as error:
+            raise DataError(f"{path} is not an image that can be read; remove it or save it as PNG.") from error
+        except Exception as error:
+            # Pillow's parsers raise anything on damaged files: struct.error, SyntaxError, ValueError, its bomb error.
+            raise DataError(
+                f"{path} cannot be read as an image ({_reason(error)}); remove it or save it as PNG."
+            ) from error
+        with image:
+            yield image
 
 
 def _decode(path: Path, mode: str) -> np.ndarray:

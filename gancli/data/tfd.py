@@ -21,6 +21,7 @@ _FILE = "TFD_48x48.mat"
 _REMEDY = "get the file again from the database's authors"
 _UNLABELED, _VALID, _TEST = 0, 2, 3  # 1 is the labelled training images, which nothing here uses
 _MI_COMPRESSED = 15
+_NUMBERS = ("double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 _CHUNK = 1 << 20
 
 
@@ -81,8 +82,9 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
             file.seek(0)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # SciPy's own about odd files; what matters is checked here
-                shapes: dict[str, tuple[int, ...]] = {name: shape for name, shape, _ in whosmat(file)}
-                _check_shapes(shapes, path)
+                found: list[tuple[str, tuple[int, ...], str]] = whosmat(file)
+                _check_kinds(found, path)
+                _check_shapes({name: shape for name, shape, _ in found}, path)
                 file.seek(0)
                 variables: dict[str, Any] = loadmat(file, variable_names=("images", "folds"))
         except DataError:
@@ -103,6 +105,16 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if folds.dtype.kind not in "uif" or not np.isin(folds, (0, 1, 2, 3)).all():
         raise DataError(f"{path} is not TFD: expected the values 0 to 3 in 'folds', got others; {_REMEDY}.")
     return images, folds
+
+
+def _check_kinds(found: list[tuple[str, tuple[int, ...], str]], path: Path) -> None:
+    """Refuse what SciPy would build something else from than one array of numbers of the promised size."""
+    for name, kinds in (("images", ("uint8",)), ("folds", _NUMBERS)):
+        got = [kind for each, _, kind in found if each == name]
+        if any(kind not in kinds for kind in got) or len(got) > 1:
+            raise DataError(
+                f"{path} is not TFD: expected one variable {name} of type {kinds[0]}, got {', '.join(got)}; {_REMEDY}."
+            )
 
 
 def _check_shapes(shapes: dict[str, tuple[int, ...]], path: Path) -> None:

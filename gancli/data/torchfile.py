@@ -3,11 +3,13 @@
 `torch.load(weights_only=True)` runs no foreign code, but it can still be made to take memory without end (a tensor
 with stride 0, a storage class called with a huge number, compressed records). So the file is read twice: first by an
 unpickler that builds nothing but descriptions, which holds every promise against the bytes that are there; then by
-torch.
+torch. What gancli writes carries the SHA-256 of its content, since torch does not check even the archive's own
+checksums.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import pickle
 import pickletools
@@ -39,18 +41,27 @@ _ITEM_BYTES = {
     "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2, "LongStorage": 8, "IntStorage": 4,
     "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1,
 }  # fmt: skip
+CHECKSUM = "sha256"  # the entry of a dictionary that holds the digest of all others
 _MAX_PICKLE_BYTES = 8 << 20
+_MAX_OPCODES = 4_000_000  # a few for each value
 _MAX_RECORDS = 100_000
 _MAX_VALUES = 1_000_000
+_MAX_SHARING = 16  # bytes of tensors for each byte of the file
 
 
-def write_torch_file(path: Path, content: dict[str, Any]) -> None:
+def write_torch_file(path: Path, content: dict[str, Any], *, previous: Path | None = None) -> None:
     """Save tensors and plain values, so that the name holds either the old file or the whole new one.
+
+    Args:
+        path: the file.
+        content: what to save; the entry "sha256" is added.
+        previous: the name under which the old file is kept.
 
     Raises:
         GancliError: the folder cannot be written to, or the disk is full.
     """
-    atomic_write(path, lambda file: torch.save(content, file))
+    checked = {**content, CHECKSUM: digest(content)}
+    atomic_write(path, lambda file: torch.save(checked, file), previous=previous)
 
 
 def read_torch_file(path: Path, *, what: str = "a .pt file of tensors and plain values") -> Any:
@@ -61,7 +72,7 @@ def read_torch_file(path: Path, *, what: str = "a .pt file of tensors and plain 
         what: what was expected there, for errors.
 
     Returns:
-        The object, all tensors on the CPU.
+        The object, all tensors on the CPU. Where it is a dictionary with an entry "sha256", its content is as written.
 
     Raises:
         DataError: not such a file, damaged, or it carries anything but tensors and plain values.
@@ -73,7 +84,8 @@ def read_torch_file(path: Path, *, what: str = "a .pt file of tensors and plain 
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 content = torch.load(file, map_location="cpu", weights_only=True)
-            _check_values(content)
+            _check_values(content, size)
+            _check_digest(content)
         except _RefusedError as error:
             raise DataError(f"{path} is not {what}: {error}; it was not loaded.") from error
         except Exception as error:
@@ -81,6 +93,37 @@ def read_torch_file(path: Path, *, what: str = "a .pt file of tensors and plain 
             reason = str(error).split("\n", 1)[0][:120] or type(error).__name__
             raise DataError(f"{path} is damaged, or not {what} ({reason}); it was not loaded.") from error
         return content
+
+
+def digest(content: dict[str, Any]) -> str:
+    """Return the SHA-256, in hexadecimal, of everything in a dictionary but its own entry "sha256".
+
+    It depends on names, values, types, shapes and every bit of the tensors, and not on devices or on how a file lays
+    them out.
+    """
+    hashed = hashlib.sha256()
+    _hash({key: value for key, value in content.items() if key != CHECKSUM}, hashed)
+    return hashed.hexdigest()
+
+
+def _hash(value: Any, hashed: hashlib._Hash) -> None:
+    """Feed a value to a hash, each part after its kind and length, so that no two values look alike."""
+    if isinstance(value, Tensor):
+        tensor = value.detach().cpu().contiguous()
+        hashed.update(f"tensor {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        hashed.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    elif isinstance(value, dict):
+        hashed.update(f"dict {len(value)} ".encode())
+        for key, item in value.items():
+            _hash(key, hashed)
+            _hash(item, hashed)
+    elif isinstance(value, (list, tuple)):
+        hashed.update(f"{'list' if isinstance(value, list) else 'tuple'} {len(value)} ".encode())
+        for item in value:
+            _hash(item, hashed)
+    else:
+        text = repr(value).encode("utf-8", "backslashreplace")
+        hashed.update(f"{type(value).__name__} {len(text)} ".encode() + text)
 
 
 class _RefusedError(Exception):
@@ -137,6 +180,8 @@ def _check_opcodes(pickled: bytes) -> None:
     for count, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
         if opcode.name not in _OPCODES:
             raise _RefusedError(f"it carries more than tensors and plain values (pickle's {opcode.name})")
+        if count > _MAX_OPCODES:
+            raise _RefusedError(f"its pickle has more than {_MAX_OPCODES:,} instructions")
         if opcode.name == "LONG_BINPUT" and isinstance(argument, int) and argument > count:
             raise _RefusedError("its pickle is not one that torch.save writes")
 
@@ -200,13 +245,13 @@ def _look_at_parameter(*_: Any) -> None:
     """A parameter wraps a tensor that has been looked at already."""
 
 
-def _check_values(content: Any) -> None:
-    """Make sure that nothing but tensors and plain values came out, and not too many of them.
+def _check_values(content: Any, size: int) -> None:
+    """Make sure that nothing but tensors and plain values came out of a file of `size` bytes, and not too many.
 
     Values are counted each time they are reached: lists that hold each other many times over are small in a file and
-    endless to walk.
+    endless to walk, and so are tensors that share their data.
     """
-    count = 0
+    count, tensor_bytes = 0, 0
     stack = [(content, 0)]
     while stack:
         value, depth = stack.pop()
@@ -221,5 +266,14 @@ def _check_values(content: Any) -> None:
         elif isinstance(value, Tensor):
             if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
                 raise _RefusedError("it has a tensor that is sparse, quantised or without data")
+            tensor_bytes += value.nbytes
+            if tensor_bytes > _MAX_SHARING * size:
+                raise _RefusedError(f"its tensors hold the same data more than {_MAX_SHARING} times over")
         elif not (value is None or isinstance(value, (bool, int, float, str, bytes))):
             raise _RefusedError(f"it carries more than tensors and plain values ({type(value).__name__})")
+
+
+def _check_digest(content: Any) -> None:
+    """Hold a dictionary that carries its digest against it."""
+    if isinstance(content, dict) and CHECKSUM in content and content[CHECKSUM] != digest(content):
+        raise ValueError("its content is not what was written: the SHA-256 differs")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from gancli.errors import InputError
-from gancli.ops import parzen_log_likelihood
+from gancli.evaluate.sharing import shared_log_likelihood
+from gancli.ranks import ALONE, Ranks
 
 # Source: parzen_ll.py of the released code: ten values, log-spaced from 10^-1 to 10^0.
 PAPER_SIGMAS: tuple[float, ...] = tuple(10 ** (-1 + i / 9) for i in range(10))
@@ -81,7 +82,9 @@ def log_spaced(low: float, high: float, count: int) -> list[float]:
     return [low * (high / low) ** (i / max(count - 1, 1)) for i in range(count)]
 
 
-def mean_log_likelihoods(x: Tensor, samples: Tensor, sigmas: Sequence[float], *, backend: str = "auto") -> list[float]:
+def mean_log_likelihoods(
+    x: Tensor, samples: Tensor, sigmas: Sequence[float], *, backend: str = "auto", ranks: Ranks = ALONE
+) -> list[float]:
     """Return the mean over x of the Parzen log-likelihood at each σ, in nats.
 
     Args:
@@ -89,8 +92,9 @@ def mean_log_likelihoods(x: Tensor, samples: Tensor, sigmas: Sequence[float], *,
         samples: (n, …) float, likewise.
         sigmas: kernel widths.
         backend: "auto", "torch" or "native".
+        ranks: who shares the work.
     """
-    values = parzen_log_likelihood(x.flatten(1), samples.flatten(1), list(sigmas), backend=backend)
+    values = shared_log_likelihood(x.flatten(1), samples.flatten(1), list(sigmas), backend=backend, ranks=ranks)
     means: list[float] = values.double().mean(dim=1).tolist()
     return means
 
@@ -102,6 +106,7 @@ def parzen_score(
     *,
     sigmas: Sequence[float] = PAPER_SIGMAS,
     backend: str = "auto",
+    ranks: Ranks = ALONE,
 ) -> ParzenScore:
     """Score samples by the authors' protocol: σ by validation log-likelihood, then mean and error on the test set.
 
@@ -113,6 +118,7 @@ def parzen_score(
         valid: (v, …) float, the examples that choose σ.
         sigmas: the grid; a single value is taken as it is.
         backend: "auto", "torch" or "native".
+        ranks: who shares the work; each has all examples and samples.
 
     Returns:
         The score on the grid and, where there is a choice of σ, with σ refined between the best value's neighbours.
@@ -130,14 +136,14 @@ def parzen_score(
             )
     start = time.perf_counter()
     grid = sorted(float(sigma) for sigma in sigmas)
-    validation = mean_log_likelihoods(valid, samples, grid, backend=backend)
+    validation = mean_log_likelihoods(valid, samples, grid, backend=backend, ranks=ranks)
     best = max(range(len(grid)), key=validation.__getitem__)
     chosen, finer, finer_validation = [grid[best]], [], []
     if len(grid) > 1:
         finer = log_spaced(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], REFINED_VALUES)
-        finer_validation = mean_log_likelihoods(valid, samples, finer, backend=backend)
+        finer_validation = mean_log_likelihoods(valid, samples, finer, backend=backend, ranks=ranks)
         chosen.append(finer[max(range(len(finer)), key=finer_validation.__getitem__)])
-    values = parzen_log_likelihood(test.flatten(1), samples.flatten(1), chosen, backend=backend).double()
+    values = shared_log_likelihood(test.flatten(1), samples.flatten(1), chosen, backend=backend, ranks=ranks).double()
     # numpy's std in the authors' script: the population's, without Bessel's correction.
     errors = values.std(dim=1, correction=0) / math.sqrt(len(test))
     estimates = [Estimate(float(v.mean()), float(e), s) for v, e, s in zip(values, errors, chosen, strict=True)]

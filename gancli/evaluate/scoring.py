@@ -20,6 +20,7 @@ from gancli.evaluate.parzen import (
     mean_log_likelihoods,
     parzen_score,
 )
+from gancli.ranks import ALONE, Ranks
 
 PAPER_NUM_SAMPLES = 10_000
 # A σ given by hand that loses this much against the paper's grid was hardly meant; on MNIST the grid itself is within
@@ -63,6 +64,7 @@ def score_samples(
     preprocessing: str | None = None,
     device: torch.device | None = None,
     backend: str = "auto",
+    ranks: Ranks = ALONE,
 ) -> ScoredSamples:
     """Score samples of any model against a data set's test examples by the authors' protocol.
 
@@ -75,6 +77,7 @@ def score_samples(
         preprocessing: "scale", "gcn" or "none" where the file does not say.
         device: where to compute; None for the CPU.
         backend: "auto", "torch" or "native".
+        ranks: who shares the work.
 
     Raises:
         DataError: samples and data have different shapes.
@@ -88,9 +91,9 @@ def score_samples(
     scores = []
     warnings = _beware_of_unit(samples, prepare(dataset.test[:PAPER_NUM_VALIDATION].to(device)))
     for one in prepared_folds(dataset, prepare, num_validation=num_validation, fold=fold, device=device):
-        scores.append(parzen_score(samples, one.test, one.valid, sigmas=sigmas, backend=backend))
+        scores.append(parzen_score(samples, one.test, one.valid, sigmas=sigmas, backend=backend, ranks=ranks))
         if len(scores) == 1:
-            warnings += _beware_of_given_sigma(scores[0], samples, one.valid, backend)
+            warnings += _beware_of_given_sigma(scores[0], samples, one.valid, backend, ranks)
     return summarise(scores, warnings)
 
 
@@ -166,11 +169,11 @@ def _beware_of_unit(samples: Tensor, data: Tensor) -> list[str]:
     ]
 
 
-def _beware_of_given_sigma(score: ParzenScore, samples: Tensor, valid: Tensor, backend: str) -> list[str]:
+def _beware_of_given_sigma(score: ParzenScore, samples: Tensor, valid: Tensor, backend: str, ranks: Ranks) -> list[str]:
     """Notice a σ given by hand that cannot have been meant."""
     if len(score.sigmas) > 1:
         return []
-    others = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=backend)
+    others = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=backend, ranks=ranks)
     best = max(range(len(others)), key=others.__getitem__)
     if others[best] - score.validation_log_likelihood < _SUSPICIOUS_LOSS:
         return []

@@ -19,6 +19,7 @@ from gancli.errors import InputError
 from gancli.evaluate.parzen import PAPER_SIGMAS, Estimate, ParzenScore, across_folds
 from gancli.ops import parzen_log_sum_exp
 from gancli.ops.parzen import log_normaliser
+from gancli.ranks import ALONE, Ranks
 
 BLOCK = 10_000  # samples scored at once: large enough that packing the test points again for each block is nothing
 _FIRST_REPORT = 1000
@@ -41,24 +42,38 @@ class ParzenStream:
         folds: prepared validation and test examples, (n, …) float; one pair, or TFD's five.
         sigmas: kernel widths to choose among.
         backend: "auto", "torch" or "native".
+        make: maps what is folded in to samples, e.g. G from z; by default it is samples.
+        ranks: who shares the work: all fold in the same blocks, each makes and scores its part of them.
     """
 
-    def __init__(self, folds: Sequence[Fold], sigmas: Sequence[float] = PAPER_SIGMAS, *, backend: str = "auto") -> None:
+    def __init__(
+        self,
+        folds: Sequence[Fold],
+        sigmas: Sequence[float] = PAPER_SIGMAS,
+        *,
+        backend: str = "auto",
+        make: Callable[[Tensor], Tensor] = lambda samples: samples,
+        ranks: Ranks = ALONE,
+    ) -> None:
         parts = [part.flatten(1) for fold in folds for part in (fold.valid, fold.test)]
         self._sizes = [len(part) for part in parts]
         self._x = torch.cat(parts)
         self._sigmas, self._backend = sorted(float(sigma) for sigma in sigmas), backend
+        self._make, self._ranks = make, ranks
         self._log_sums = torch.full(
             (len(self._sigmas), len(self._x)), -math.inf, dtype=torch.float64, device=self._x.device
         )
         self._start = time.perf_counter()
         self.num_samples = 0
 
-    def fold_in(self, samples: Tensor) -> None:
-        """Add samples (n, …) float; they are not kept."""
-        block = parzen_log_sum_exp(self._x, samples.flatten(1), self._sigmas, backend=self._backend)
-        torch.logaddexp(self._log_sums, block.double(), out=self._log_sums)
-        self.num_samples += len(samples)
+    def fold_in(self, block: Tensor) -> None:
+        """Add samples (n, …) float, or what they are made from; they are not kept."""
+        own = block[self._ranks.part(len(block))]
+        if len(own):
+            samples = self._make(own).flatten(1)
+            log_sums = parzen_log_sum_exp(self._x, samples, self._sigmas, backend=self._backend)
+            torch.logaddexp(self._log_sums, log_sums.double(), out=self._log_sums)
+        self.num_samples += len(block)
 
     def scores(self) -> tuple[ParzenScore, ...]:
         """Return the score so far, one per fold: σ by validation, mean and standard error on the test examples.
@@ -69,7 +84,8 @@ class ParzenStream:
         if self.num_samples == 0:
             raise InputError("A Parzen score needs at least one sample; fold some in first.")
         normaliser = log_normaliser(self._sigmas, num_samples=self.num_samples, dimension=self._x.shape[1])
-        log_p = (self._log_sums - normaliser.to(self._log_sums)[:, None]).split(self._sizes, dim=1)
+        log_sums = self._ranks.logaddexp(self._log_sums)
+        log_p = (log_sums - normaliser.to(log_sums)[:, None]).split(self._sizes, dim=1)
         return tuple(self._score(valid, test) for valid, test in zip(log_p[0::2], log_p[1::2], strict=True))
 
     def row(self) -> ConvergenceRow:
@@ -113,7 +129,7 @@ def stream_score(
 
     Args:
         stream: where they go; asked for its scores afterwards.
-        chunks: the samples in pieces of at most BLOCK, `total` in all.
+        chunks: the samples, or what they are made from, in pieces of at most BLOCK, `total` in all.
         total: how many samples are to come.
         progress: called with the number of samples folded in so far.
 

@@ -18,6 +18,7 @@ from gancli.ops import gradients
 from gancli.train.losses import discriminator_loss, generator_loss
 
 Sampler = Callable[[], Tensor]  # draws a minibatch of m
+Gradients = tuple[Tensor, ...]  # of one player's weights, in the order of its parameters
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Game:
         generator_dropout: dropout in D for G's gradient: "shared", "fresh" or "off".
         max_column_norm: bound on the norm of each unit's incoming weights, or None.
         max_gradient_norm: bound on the norm of a network's whole gradient, or None.
+        share: what the losses here count for, where several ranks of a job play this game with a part of m each.
+        sum_gradients: what becomes of a player's gradients before their use: their sums over these ranks.
     """
 
     G: Generator
@@ -47,6 +50,8 @@ class Game:
     generator_dropout: str = "fresh"
     max_column_norm: float | None = None
     max_gradient_norm: float | None = None
+    share: float = 1.0
+    sum_gradients: Callable[[torch.nn.Module, Gradients], Gradients] = lambda player, gradients: gradients
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def alternating(game: Game, sample_z: Sampler, sample_x: Sampler) -> Iteration:
     z = sample_z()
     with _dropout(game.D, game.generator_dropout != "off"):
         loss_g = generator_loss(game.D(game.G(z)), game.loss)
-    _descend(game, game.G, game.update_G, _gradients(loss_g, game.G))
+    _descend(game, game.G, game.update_G, _gradients(game, loss_g, game.G))
     return Iteration(loss_d.detach(), loss_g.detach(), real.detach(), fake.detach())
 
 
@@ -89,8 +94,8 @@ def simultaneous(game: Game, sample_z: Sampler, sample_x: Sampler) -> Iteration:
         with _dropout(game.D, game.generator_dropout != "off"):
             seen_by_g = game.D(x_g)
     loss_g = generator_loss(seen_by_g, game.loss)
-    gradients_d = _gradients(loss_d, game.D, retain_graph=True)
-    gradients_g = _gradients(loss_g, game.G)
+    gradients_d = _gradients(game, loss_d, game.D, retain_graph=True)
+    gradients_g = _gradients(game, loss_g, game.G)
     _descend(game, game.D, game.update_D, gradients_d)
     _descend(game, game.G, game.update_G, gradients_g)
     return Iteration(loss_d.detach(), loss_g.detach(), real.detach(), fake.detach())
@@ -105,7 +110,7 @@ def _discriminator_step(game: Game, z: Tensor, x: Tensor) -> tuple[Tensor, Tenso
         x_g = game.G(z)
     real, fake = _judge(game.D, x, x_g)
     loss_d = discriminator_loss(real, fake, game.d_cost_factor)
-    _descend(game, game.D, game.update_D, _gradients(loss_d, game.D))
+    _descend(game, game.D, game.update_D, _gradients(game, loss_d, game.D))
     return loss_d, real, fake
 
 
@@ -115,16 +120,14 @@ def _judge(D: Discriminator, x: Tensor, x_g: Tensor) -> tuple[Tensor, Tensor]:
     return logits[: len(x)], logits[len(x) :]
 
 
-def _gradients(loss: Tensor, player: torch.nn.Module, *, retain_graph: bool = False) -> tuple[Tensor, ...]:
+def _gradients(game: Game, loss: Tensor, player: torch.nn.Module, *, retain_graph: bool = False) -> Gradients:
     """Return the gradient of `loss` for one player's weights only."""
-    return gradients(loss, list(player.parameters()), retain_graph=retain_graph, reuse=True)
+    return gradients(loss * game.share, list(player.parameters()), retain_graph=retain_graph, reuse=True)
 
 
-def _descend(
-    game: Game, player: Generator | Discriminator, rule: torch.optim.Optimizer, gradients: tuple[Tensor, ...]
-) -> None:
+def _descend(game: Game, player: Generator | Discriminator, rule: torch.optim.Optimizer, gradients: Gradients) -> None:
     """Apply one player's gradient rule, between the bounds on its gradient and on its weights."""
-    for parameter, gradient in zip(player.parameters(), gradients, strict=True):
+    for parameter, gradient in zip(player.parameters(), game.sum_gradients(player, gradients), strict=True):
         parameter.grad = gradient
     if game.max_gradient_norm is not None:
         torch.nn.utils.clip_grad_norm_(player.parameters(), game.max_gradient_norm)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +19,8 @@ from gancli.data.samples import SamplesFile
 from gancli.errors import DataError, UsageError
 from gancli.nets.networks import Generator
 from gancli.nets.noise import draw_noise
-from gancli.train.checkpoints import load_checkpoint
+from gancli.ranks import ALONE, Ranks
+from gancli.train.checkpoints import load_checkpoint, load_newest
 from gancli.train.run_folder import RunFolder
 from gancli.train.seeds import make_rng
 
@@ -55,38 +58,62 @@ def load_generator(
     Raises:
         DataError: there is no checkpoint, or it is damaged.
     """
-    content = load_checkpoint(run.best if which == "best" and run.best.exists() else run.last)
+    if which == "best" and run.best.exists():
+        content, path = load_checkpoint(run.best), run.best
+    else:
+        content, path = load_newest(run.last, run.previous)
+    G = generator_of(content, path, backend)
     config = Config.from_dict(content["config"])
-    G = Generator(config.generator, config.noise_dim, tuple(content["shape"]), backend=backend)
-    try:
-        G.load_state_dict(content.get("average", content["G"]))
-    except (RuntimeError, TypeError):
-        raise DataError(f"The weights in {run.path} do not fit the generator that its config describes.") from None
     preprocessing = Preprocessing.from_dict(content["preprocessing"])
     return TrainedGenerator(G.to(device).eval(), config, preprocessing, run, content["step"])
 
 
-@torch.no_grad()
-def sample_chunks(G: Generator, noise: str, num: int, rng: torch.Generator) -> Iterator[Tensor]:
-    """Draw samples chunk by chunk, memory flat.
+def generator_of(content: Mapping[str, Any], path: Path, backend: str = "auto") -> Generator:
+    """Build the generator that a checkpoint holds, on the CPU.
+
+    The layers of the configuration are held against the weights first: a few words of text can ask for any amount of
+    memory, the weights in the file cannot.
+
+    Raises:
+        DataError: the configuration cannot be used, or does not fit the weights.
+    """
+    try:
+        config = Config.from_dict(content["config"])
+        with torch.device("meta"):
+            G = Generator(config.generator, config.noise_dim, tuple(content["shape"]), backend=backend)
+        G.load_state_dict(content.get("average", content["G"]), assign=True)
+    except UsageError as error:
+        raise DataError(f"The configuration in {path} cannot be used: {error}") from error
+    except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError):
+        raise DataError(f"The weights in {path} do not fit the generator that its config describes.") from None
+    return G.float()
+
+
+def noise_chunks(G: Generator, noise: str, num: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """Draw the z of `num` samples in whole chunks, (1000, noise_dim) float32 each, of which the last may have too many.
 
     Args:
         G: generator.
         noise: kind of the noise prior.
         num: how many samples in all.
         rng: source of z, on the device of G.
-
-    Yields:
-        (≤ 1000, channels, height, width) float32 on the device of G.
     """
-    for start in range(0, num, CHUNK):
-        z = draw_noise(noise, CHUNK, G.noise_dim, rng)
-        yield G(z)[: num - start]
+    for _ in range(0, num, CHUNK):
+        yield draw_noise(noise, CHUNK, G.noise_dim, rng)
 
 
-def draw_samples(G: Generator, noise: str, num: int, rng: torch.Generator) -> Tensor:
-    """Draw `num` samples, (num, channels, height, width) float32 on the device of G."""
-    return torch.cat(list(sample_chunks(G, noise, num, rng)))
+@torch.no_grad()
+def draw_samples(G: Generator, noise: str, num: int, rng: torch.Generator, ranks: Ranks = ALONE) -> Tensor:
+    """Draw `num` samples, (num, channels, height, width) float32 on the device of G.
+
+    Several ranks draw a part of the chunks each and get all of them, the very samples that one rank draws.
+    """
+    chunks = range(-(-num // CHUNK))
+    own = chunks[ranks.part(len(chunks))]
+    x = [G(z).view(1, CHUNK, *G.shape) for n, z in enumerate(noise_chunks(G, noise, num, rng)) if n in own]
+    rows = torch.cat(x) if x else torch.empty(0, CHUNK, *G.shape, device=rng.device)
+    samples = ranks.gather(rows, len(chunks)).flatten(0, 1)
+    return samples if len(samples) == num else samples[:num].clone()  # a view would be saved with all that it views
 
 
 @torch.no_grad()

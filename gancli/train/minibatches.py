@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gancli.errors import UsageError
+from gancli.ranks import ALONE, Ranks
 from gancli.train.seeds import make_rng
 
 
@@ -15,7 +16,11 @@ class Minibatches:
     """Draws minibatches of m examples without replacement; a new order for each pass over the training set.
 
     The order of pass p depends on the seed and p alone, so that a position is one number and a resumed run needs no
-    other state. What does not fill a minibatch at the end of a pass is left out of that pass.
+    other state. What does not fill a minibatch at the end of a pass is left out of that pass. Several ranks share each
+    minibatch, so that the data and their order do not depend on their number.
+
+    Attributes:
+        own_size: this rank's examples of a minibatch.
 
     Source: Pylearn2's shuffled_sequential iteration, SGD's default in the released configurations.
     """
@@ -27,14 +32,22 @@ class Minibatches:
         batch_size: int,
         seed: int,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         if len(train) < batch_size:
             raise UsageError(
                 f"--batch-size {batch_size} is more than the {len(train)} training examples; choose at most that many."
             )
+        if batch_size % ranks.size:
+            nearest = max(round(batch_size / ranks.size), 1) * ranks.size
+            raise UsageError(
+                f"--batch-size {batch_size} cannot be shared evenly by {ranks.size} ranks; take {nearest}, or give "
+                "--batch-per-rank, which counts it for each rank."
+            )
         # Raw bytes, a quarter of the floats: even CIFAR-10 lies whole on the device.
         self._train = train.to(device)
         self._preprocess, self._size, self._seed = preprocess, batch_size, seed
+        self._own, self.own_size = ranks.part(batch_size), batch_size // ranks.size
         self._pass, self._order = -1, torch.empty(0)
 
     @property
@@ -43,9 +56,14 @@ class Minibatches:
         return len(self._train) // self._size
 
     def draw(self, position: int) -> Tensor:
-        """Return minibatch number `position` since the start of training: (m, channels, height, width) float32."""
+        """Return this rank's part of minibatch number `position` since the start of training.
+
+        Returns:
+            (m / ranks, channels, height, width) float32.
+        """
         number, start = position // self.per_pass, position % self.per_pass * self._size
         if number != self._pass:
             order = torch.randperm(len(self._train), generator=make_rng(self._seed, f"order/{number}"))
             self._pass, self._order = number, order.to(self._train.device)
-        return self._preprocess(self._train[self._order[start : start + self._size]])
+        minibatch = self._order[start : start + self._size]
+        return self._preprocess(self._train[minibatch[self._own]])

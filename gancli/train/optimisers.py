@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gancli.config import Config
 from gancli.ops import momentum_update
@@ -52,6 +52,31 @@ def make_optimiser(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     if config.momentum_form == "pylearn2":
         return Pylearn2Momentum(parameters, config.lr, config.momentum, config.backend)
     return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, foreach=True)
+
+
+def restore_rule(rule: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Take up the state of every parameter from a checkpoint; settings stay the configuration's.
+
+    Args:
+        rule: over the parameters that the state belongs to, in the same order.
+        saved: what its state_dict() was.
+
+    Raises:
+        ValueError: the state does not fit the parameters or the rule.
+    """
+    own, state = rule.state_dict(), saved["state"]
+    parameters = [p for group in rule.param_groups for p in group["params"]]
+    names = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "SGD": {"momentum_buffer"}}.get(
+        type(rule).__name__, {"velocity"}
+    )
+    if state and (set(state) != set(range(len(parameters))) or any(set(entry) != names for entry in state.values())):
+        raise ValueError("the state of a gradient rule is another rule's")
+    for number, entry in state.items():
+        for name, value in entry.items():
+            shape = () if name == "step" else parameters[number].shape
+            if not (isinstance(value, Tensor) and value.shape == shape and value.is_floating_point()):
+                raise ValueError(f"the gradient rule's {name} does not have the shape of its weights")
+    rule.load_state_dict({"state": state, "param_groups": own["param_groups"]})
 
 
 def set_schedule(optimiser: torch.optim.Optimizer, lr: float, momentum: float) -> None:

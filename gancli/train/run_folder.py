@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 
 from gancli.config import Config
 from gancli.data.registry import short_name
-from gancli.errors import GancliError, UsageError
-from gancli.files import atomic_write_text
+from gancli.data.untrusted import open_file
+from gancli.errors import DataError, GancliError, UsageError
+from gancli.files import atomic_write_text, not_written
 
 RUNS = Path("runs")
+_MAX_CONFIG = 1 << 20  # bytes; a configuration has two thousand
+_MAX_LINE = 1 << 20  # bytes of a row of metrics
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class RunFolder:
     def last(self) -> Path:
         """The newest checkpoint, from which a run resumes."""
         return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before the newest, in case that is damaged."""
+        return self.path / "checkpoints" / "previous.pt"
 
     @property
     def best(self) -> Path:
@@ -66,26 +75,32 @@ class RunFolder:
         Raises:
             GancliError: config.json is missing or damaged.
         """
-        try:
-            values = json.loads(self.config_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise GancliError(f"{self.path} is not a run folder: it has no config.json.") from None
-        except (OSError, ValueError) as error:
-            raise GancliError(f"{self.config_file} cannot be read: {error}.") from None
+        if not self.config_file.exists():
+            raise GancliError(f"{self.path} is not a run folder: it has no config.json.")
+        with open_file(self.config_file) as (file, size):
+            if size > _MAX_CONFIG:
+                raise DataError(
+                    f"{self.config_file} is refused: it has {size:,} bytes, expected at most {_MAX_CONFIG:,}."
+                )
+            try:
+                values = json.loads(file.read(_MAX_CONFIG))
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{self.config_file} cannot be read: {error}.") from None
         if not isinstance(values, dict):
             raise GancliError(f"{self.config_file} must hold a JSON object, got a {type(values).__name__}.")
         return Config.from_dict(values)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return the rows of metrics.jsonl; a last line cut short by a crash is left out."""
+        """Return the rows of metrics.jsonl; what follows a line cut short by a crash is left out."""
         if not self.metrics_file.exists():
             return []
         rows = []
-        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
+        with open_file(self.metrics_file) as (file, _):
+            for line in file:
+                row = _row(line)
+                if row is None:
+                    break
+                rows.append(row)
         return rows
 
     def keep_metrics_until(self, step: int) -> None:
@@ -94,12 +109,24 @@ class RunFolder:
         atomic_write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add one epoch's row."""
+        """Add one epoch's row and see it to the disk."""
         try:
             with self.metrics_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
-            raise GancliError(f"{self.metrics_file} cannot be written: {error.strerror}.") from None
+            raise not_written(self.metrics_file, error) from error
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """Return a row of metrics.jsonl, or None for a line that is none."""
+    try:
+        row = json.loads(line) if len(line) <= _MAX_LINE else None
+    except (ValueError, RecursionError):
+        return None
+    step = row.get("step") if isinstance(row, dict) else None
+    return row if isinstance(step, int) and not isinstance(step, bool) else None
 
 
 def new_run(config: Config, out: Path | None) -> RunFolder:
@@ -121,6 +148,30 @@ def new_run(config: Config, out: Path | None) -> RunFolder:
     if run.config_file.exists():
         raise UsageError(f"{out} already holds a run; continue it with --resume {out}, or choose another --out.")
     return run
+
+
+def restarted_run(config: Config, out: Path | None, *, restarts: int, max_restarts: int) -> RunFolder | None:
+    """Find the run that torchrun's last attempt began, when it starts the same command again after a failure.
+
+    Args:
+        config: what is to be trained.
+        out: the folder that was asked for.
+        restarts: how many times the job has been started again.
+        max_restarts: how many times it may be.
+
+    Returns:
+        The run in `out`, or None where this attempt has to begin it.
+
+    Raises:
+        UsageError: no folder was asked for, so that another attempt could not find it.
+    """
+    if max_restarts and out is None:
+        raise UsageError("torchrun may start this job again (--max-restarts); name its folder with --out RUN.")
+    if not restarts or out is None or not RunFolder(out).config_file.exists():
+        return None
+    begun = RunFolder(out).config()
+    wanted = config if config.pretrained is None else config.replace(generator=begun.generator)
+    return RunFolder(out) if begun == wanted else None
 
 
 def open_run(path: Path | None) -> RunFolder:

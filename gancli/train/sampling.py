@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from gancli.data.dataset import Dataset
@@ -19,12 +20,14 @@ from gancli.evaluate.streaming import ConvergenceRow, ParzenStream, stream_score
 from gancli.figures.grid import save_sample_grid_with_neighbours
 from gancli.figures.interpolation import save_animation, save_interpolation
 from gancli.nets.noise import draw_noise
+from gancli.ranks import ALONE, Ranks
 from gancli.train.generate import (
+    CHUNK,
     TrainedGenerator,
     draw_samples,
     interpolate,
     load_generator,
-    sample_chunks,
+    noise_chunks,
     samples_file,
     sampling_rng,
 )
@@ -42,12 +45,14 @@ def open_generator(run: RunFolder, device: str, *, which: str = "best", backend:
     return load_generator(run, resolve_device(device), which=which, backend=backend)
 
 
-def draw(trained: TrainedGenerator, num: int, seed: int) -> Tensor:
+def draw(trained: TrainedGenerator, num: int, seed: int, ranks: Ranks = ALONE) -> Tensor:
     """Draw the first `num` samples of a seed; sample i depends on the seed and i alone."""
-    return draw_samples(trained.G, trained.config.noise, num, sampling_rng(seed, trained.device))
+    return draw_samples(trained.G, trained.config.noise, num, sampling_rng(seed, trained.device), ranks)
 
 
-def samples_of_run(run: RunFolder, num: int, seed: int | None, device: str, backend: str = "auto") -> SamplesFile:
+def samples_of_run(
+    run: RunFolder, num: int, seed: int | None, device: str, backend: str = "auto", ranks: Ranks = ALONE
+) -> SamplesFile:
     """Return a run's samples: its samples.pt where that has them, freshly drawn ones otherwise."""
     own_seed = run.config().seed
     if seed in (None, own_seed) and run.samples_file.exists():
@@ -56,7 +61,7 @@ def samples_of_run(run: RunFolder, num: int, seed: int | None, device: str, back
             return kept
     trained = open_generator(run, device, backend=backend)
     seed = own_seed if seed is None else seed
-    return samples_file(trained, draw(trained, num, seed), seed)
+    return samples_file(trained, draw(trained, num, seed, ranks), seed)
 
 
 def stream_of_run(
@@ -69,6 +74,7 @@ def stream_of_run(
     num_validation: int | None = None,
     fold: int | None = None,
     backend: str = "auto",
+    ranks: Ranks = ALONE,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[tuple[ParzenScore, ...], list[ConvergenceRow]]:
     """Draw samples chunk by chunk and fold them into a Parzen score; memory does not grow with their number.
@@ -82,6 +88,7 @@ def stream_of_run(
         num_validation: examples that choose σ; None for the protocol's.
         fold: TFD's fold; None for all.
         backend: "auto", "torch" or "native".
+        ranks: who shares the work.
         progress: called with the number of samples scored so far.
 
     Returns:
@@ -92,9 +99,14 @@ def stream_of_run(
     folds = list(
         prepared_folds(dataset, trained.preprocessing, num_validation=num_validation, fold=fold, device=device)
     )
-    stream = ParzenStream(folds, sigmas, backend=backend)
-    chunks = sample_chunks(trained.G, trained.config.noise, num, sampling_rng(seed, device))
-    rows = stream_score(stream, chunks, num, progress=progress)
+
+    @torch.no_grad()
+    def make(z: Tensor) -> Tensor:
+        return torch.cat([trained.G(part) for part in z.split(CHUNK)])
+
+    stream = ParzenStream(folds, sigmas, backend=backend, make=make, ranks=ranks)
+    chunks = noise_chunks(trained.G, trained.config.noise, num, sampling_rng(seed, device))
+    rows = stream_score(stream, (z[: num - n * CHUNK] for n, z in enumerate(chunks)), num, progress=progress)
     return stream.scores(), rows
 
 

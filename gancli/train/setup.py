@@ -10,8 +10,10 @@ from torch import Tensor
 from gancli.config import Config
 from gancli.errors import UsageError
 from gancli.nets.networks import Discriminator, Generator, Shape, initialise_network
+from gancli.ranks import ALONE, Ranks
 from gancli.train.algorithm1 import Game
-from gancli.train.checkpoints import load_checkpoint
+from gancli.train.generate import load_generator
+from gancli.train.gradient_sums import GradientSums
 from gancli.train.optimisers import make_optimiser
 from gancli.train.run_folder import RunFolder, open_run
 from gancli.train.seeds import make_rng
@@ -70,7 +72,7 @@ def make_networks(config: Config, shape: Shape) -> tuple[Generator, Discriminato
     return G, D
 
 
-def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.device) -> Game:
+def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.device, ranks: Ranks = ALONE) -> Game:
     """Build both players with their initial weights and gradient rules.
 
     Args:
@@ -78,6 +80,7 @@ def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.d
         shape: (channels, height, width) of an image.
         mean: (values,) mean of the preprocessed training data, for bias=marginal.
         device: where they play.
+        ranks: who plays this game together; all begin with rank 0's weights.
 
     Raises:
         UsageError: the networks do not fit the images, or not the pretrained generator.
@@ -90,6 +93,7 @@ def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.d
         _load_pretrained(G, open_run(Path(config.pretrained)))
     G.to(device)
     D.to(device)
+    ranks.broadcast_([*G.parameters(), *D.parameters()])
     return Game(
         G,
         D,
@@ -101,14 +105,14 @@ def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.d
         generator_dropout=config.generator_dropout,
         max_column_norm=config.max_column_norm,
         max_gradient_norm=config.max_gradient_norm,
+        share=1 / ranks.size,
+        sum_gradients=GradientSums(ranks, (G, D)),
     )
 
 
 def _load_pretrained(G: Generator, run: RunFolder) -> None:
     """Copy the pretrained generator's weights into the last layers of `G`."""
-    content = load_checkpoint(run.best if run.best.exists() else run.last)
-    source = Generator(content["config"]["generator"], content["config"]["noise_dim"], tuple(content["shape"]))
-    source.load_state_dict(content["G"])
+    source = load_generator(run, torch.device("cpu")).G
     tail = G.weighted[-len(source.weighted) :]
     try:
         for own, theirs in zip(tail, source.weighted, strict=True):

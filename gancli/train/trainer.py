@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 
@@ -15,24 +16,29 @@ from gancli.config import Config
 from gancli.data.preprocess import make_preprocessing
 from gancli.data.registry import load
 from gancli.data.samples import write_samples
-from gancli.errors import DataError, GancliError
+from gancli.errors import DataError, GancliError, UsageError, WriteError, memory_shortage
 from gancli.evaluate.parzen import PAPER_SIGMAS, ParzenScore, mean_log_likelihoods, parzen_score
 from gancli.evaluate.scoring import validation_size
 from gancli.files import atomic_write_text
 from gancli.nets.noise import draw_noise
+from gancli.ranks import ALONE, Ranks
 from gancli.train import schedules
-from gancli.train.algorithm1 import ITERATIONS
+from gancli.train.algorithm1 import ITERATIONS, Iteration
 from gancli.train.averaging import WeightAverage
-from gancli.train.checkpoints import load_checkpoint, save_checkpoint
+from gancli.train.checkpoints import load_newest, save_checkpoint
 from gancli.train.generate import draw_samples, load_generator, samples_file, sampling_rng
+from gancli.train.health import Health
 from gancli.train.interrupt import StopRequest
+from gancli.train.lock import locked
+from gancli.train.memory import explained_shortage
 from gancli.train.minibatches import Minibatches
 from gancli.train.monitor import Monitor
-from gancli.train.optimisers import set_schedule
+from gancli.train.optimisers import restore_rule, set_schedule
 from gancli.train.pictures import save_samples_picture
 from gancli.train.run_folder import RunFolder
 from gancli.train.seeds import make_rng
 from gancli.train.setup import adopt_pretrained, make_game, resolve_device
+from gancli.train.trouble import all_finite, state_of, watch
 
 GRID = 100  # samples in an epoch's picture of images
 DENSITY = 10_000  # samples in an epoch's picture of one-dimensional data
@@ -74,7 +80,8 @@ class Summary:
         checkpoint: the file that the final samples come from; when interrupted, the one to resume from.
         samples: the final samples, or None when interrupted.
         parzen: their test score, or None.
-        interrupted: whether Ctrl-C ended it.
+        interrupted: whether a signal ended it.
+        signal: the number of that signal, or None.
     """
 
     run: str
@@ -86,74 +93,163 @@ class Summary:
     samples: str | None
     parzen: dict[str, Any] | None
     interrupted: bool = False
+    signal: int | None = None
+
+
+def train_run(
+    config: Config, run: RunFolder, reporter: Reporter, *, resume: bool = False, ranks: Ranks = ALONE
+) -> Summary:
+    """Train a new run, or go on with one, in a folder that is this process's alone meanwhile.
+
+    Args:
+        config: the configuration.
+        run: its folder.
+        reporter: what watches.
+        resume: whether to take up the run's last checkpoint.
+        ranks: who trains it together; rank 0 alone reads and writes the folder.
+
+    Raises:
+        GancliError: the folder is another process's, cannot be written to or vanishes; training diverges; memory does
+            not suffice. What had been saved by then is kept, and the sentence names it.
+    """
+    with locked(run.path) if ranks.leads else nullcontext():
+        if ranks.leads and not resume and run.config_file.exists():
+            raise UsageError(
+                f"{run.path} holds a run by now; continue it with --resume {run.path}, or choose another --out."
+            )
+        with explained_shortage(config):
+            trainer = Trainer(config, run, reporter, ranks)
+            if resume:
+                trainer.restore()
+            return trainer.train()
+
+
+def play_stream(ranks: Ranks, step: int = 0) -> str:
+    """Name this rank's stream of noise and dropout where so many ranks begin at `step`, or go on in a new number."""
+    return "play" if (ranks.size, step) == (1, 0) else f"play/{ranks.rank} of {ranks.size} from {step}"
 
 
 class Trainer:
-    """One run: builds the game, plays it iteration by iteration, and keeps the run folder."""
+    """One run: builds the game, plays it iteration by iteration, and keeps the run folder.
 
-    def __init__(self, config: Config, run: RunFolder, reporter: Reporter) -> None:
-        self.run, self.reporter = run, reporter
-        self.device = resolve_device(config.device)
+    It takes the run folder to be its own: `train_run` sees to that.
+    """
+
+    def __init__(self, config: Config, run: RunFolder, reporter: Reporter, ranks: Ranks = ALONE) -> None:
+        self.run, self.reporter, self.ranks = run, reporter, ranks
+        self.device = resolve_device(ranks.device(config.device))
         reporter.note(f"loading {config.dataset}")
         self.dataset = load(config.dataset, config.data_dir, fold=config.fold)
         self.config = config = adopt_pretrained(config)
         self.preprocessing = make_preprocessing(config.preprocessing, self.dataset, gcn_scale=config.gcn_scale)
-        self.data = Minibatches(self.dataset.train, self.preprocessing, config.batch_size, config.seed, self.device)
-        self.game = make_game(config, self.dataset.shape, self._marginals(), self.device)
-        self.rng = make_rng(config.seed, "play", self.device)
+        self.data = Minibatches(
+            self.dataset.train, self.preprocessing, config.batch_size, config.seed, self.device, ranks
+        )
+        self.game = make_game(config, self.dataset.shape, self._marginals(), self.device, ranks)
+        self.rng = make_rng(config.seed, play_stream(ranks), self.device)
         self.game.D.share_rng(self.rng)
         self.average = WeightAverage(self.game.G, config.average)
-        self.monitor = Monitor(self.device)
         self.step = 0
+        self.saved: int | None = None  # the iteration of the newest checkpoint
         self.best = -math.inf
         self.per_epoch = self.data.per_pass
+        self.look_every = max(1, self.per_epoch // LOOKS)
+        self.monitor = Monitor(self.device, self.look_every, ranks)
+        self.health = Health(self.preprocessing, self.dataset.train)
         self.total = min(config.epochs * self.per_epoch, config.steps or config.epochs * self.per_epoch)
+        self.signal: int | None = None  # that asked any of the ranks to stop
         self._seconds_stepping = 0.0
 
     def restore(self) -> None:
-        """Take up the run where its last checkpoint left it.
+        """Take up the run where its last checkpoint left it, or where that is damaged, the one before it.
+
+        A run that was stopped before its first checkpoint begins again.
 
         Raises:
-            DataError: the checkpoint is missing, damaged, or of another configuration.
+            DataError: no checkpoint can be read, or it is of another configuration.
         """
-        content = load_checkpoint(self.run.last)
+        found = self._newest()
+        row = self._take_up(*found) if found else {}
+        if not self.ranks.leads:
+            return
+        self.run.keep_metrics_until(self.step)
+        if row and all(kept["step"] != row["step"] for kept in self.run.read_metrics()):
+            self.run.append_metrics(row)  # killed after the checkpoint, before the row was written
+
+    def _newest(self) -> tuple[dict[str, Any], Path] | None:
+        """Read the newest checkpoint and say where it is; None if none has been written yet."""
+
+        def read() -> tuple[dict[str, Any], Path] | None:
+            if not (self.run.last.exists() or self.run.previous.exists() or self.run.read_metrics()):
+                return None
+            return load_newest(self.run.last, self.run.previous)
+
+        return self.ranks.agreed(read)
+
+    def _take_up(self, content: dict[str, Any], path: Path) -> dict[str, Any]:
+        """Load the state of a checkpoint; returns the row of metrics that belongs to it."""
         if tuple(content["shape"]) != self.dataset.shape:
             raise DataError(
-                f"{self.run.last} was trained on images of {tuple(content['shape'])}, "
+                f"{path} was trained on images of {tuple(content['shape'])}, "
                 f"{self.config.dataset} has {self.dataset.shape}."
+            )
+        examples = content.get("examples", len(self.dataset.train))
+        if examples != len(self.dataset.train):
+            raise DataError(
+                f"{path} was trained on {examples!r:.20} examples, {self.config.dataset} has "
+                f"{len(self.dataset.train):,} now; bring the data back, or start a new run."
             )
         try:
             self.game.G.load_state_dict(content["G"])
             self.game.D.load_state_dict(content["D"])
             self.average.network.load_state_dict(content.get("average", content["G"]))
-            self.game.update_G.load_state_dict(content["update_G"])
-            self.game.update_D.load_state_dict(content["update_D"])
-            self.rng.set_state(content["rng"])
+            restore_rule(self.game.update_G, content["update_G"])
+            restore_rule(self.game.update_D, content["update_D"])
             self.monitor.load(content["monitor"])
             self.step, self.best = int(content["step"]), float(content["best"])
+            self._take_up_stream(torch.atleast_2d(content["rng"]))
+            self.health.largest_variance = float(content.get("largest_variance", 0.0))
+            if content.get("position", self._position) != self._position:
+                raise ValueError(f"position {content['position']} in the data does not belong to step {self.step}")
             row = dict(content["row"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            if row and (row["step"] != self.step or not json.dumps(row)):
+                raise ValueError("its row of metrics is another iteration's")
+        except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise DataError(f"{self.run.last} does not fit the run's configuration: {reason}") from None
-        self.run.keep_metrics_until(self.step)
-        if row and all(kept["step"] != row["step"] for kept in self.run.read_metrics()):
-            self.run.append_metrics(row)  # killed after the checkpoint, before the row was written
+            raise DataError(f"{path} does not fit the run's configuration: {reason}") from None
+        self.saved = self.step
+        return row
+
+    def _take_up_stream(self, states: torch.Tensor) -> None:
+        """Go on with this rank's stream of noise and dropout; where the ranks were others, begin new streams."""
+        if states.shape[1:] != self.rng.get_state().shape:
+            raise ValueError("its random numbers have a state of another size")
+        if len(states) == self.ranks.size:
+            self.rng.set_state(states[self.ranks.rank].clone())  # torch crashes where it is a part of a tensor
+        else:
+            self.rng.set_state(make_rng(self.config.seed, play_stream(self.ranks, self.step), self.device).get_state())
+
+    @property
+    def _position(self) -> int:
+        """How many minibatches have been drawn since the run began."""
+        return self.config.k * self.step
 
     def train(self) -> Summary:
-        """Play until the last epoch, or until Ctrl-C; then draw the final samples and score them."""
+        """Play until the last epoch, or until a signal asks to stop; then draw the final samples and score them."""
         started, first = time.perf_counter(), self.step
-        self.run.write_config(self.config)
+        if self.ranks.leads:
+            self.run.write_config(self.config)
         self.reporter.start(
             self.run.path,
             self.config,
             step=self.step,
             total=self.total,
             per_epoch=self.per_epoch,
-            device=str(self.device),
+            device=f"{self.device}{f', {self.ranks.size} ranks' if self.ranks.size > 1 else ''}",
         )
         try:
             with StopRequest() as stop:
-                while self.step < self.total and not stop.requested:
+                while not self._listen(stop) and self.step < self.total:
                     self._play_epoch(stop)
             summary = Summary(
                 run=str(self.run.path),
@@ -164,10 +260,15 @@ class Trainer:
                 checkpoint=str(self.run.last),
                 samples=None,
                 parzen=None,
-                interrupted=self.step < self.total,
+                interrupted=self.signal is not None,
+                signal=self.signal,
             )
             if not summary.interrupted:
                 summary = self._finish(summary)
+        except WriteError as error:
+            raise WriteError(
+                f"{error}. {self._kept()} Once that is mended, go on with: gancli train --resume {self.run.path}"
+            ) from error
         finally:
             self.reporter.finish()
         return summary
@@ -176,52 +277,110 @@ class Trainer:
         """Play to the end of the current epoch; after its last iteration: validation, picture, checkpoint, metrics."""
         epoch = self.step // self.per_epoch + 1
         end = min(epoch * self.per_epoch, self.total)
-        iterate = ITERATIONS[self.config.updates]
-        look_every = max(1, self.per_epoch // LOOKS)
         self.game.G.train()
         self.game.D.train()
         start = time.perf_counter()
-        while self.step < end and not stop.requested:
-            self._set_schedules(epoch)
-            draws = iter(range(self.config.k * self.step, self.config.k * (self.step + 1)))
-            seen = iterate(self.game, self._draw_z, lambda draws=draws: self.data.draw(next(draws)))  # type: ignore[misc]
-            self.monitor.add(seen)
-            self.step += 1
-            self.average.update(self.step)
+        while self.step < end and self.signal is None:
+            self.monitor.add(self._iterate(epoch), self.step)
             self.reporter.iteration(self.step)
-            if self.step % look_every == 0:
+            looks = self.step % self.look_every == 0
+            if looks or self.ranks.size == 1:
+                self._listen(stop)
+            if looks:
                 self.reporter.means(self.monitor.means())
+                if self.monitor.first_bad is not None:
+                    self._stop_diverged()
         self._seconds_stepping += time.perf_counter() - start
+        means = self.monitor.means()
+        if self.monitor.first_bad is not None or not all_finite(state_of(self.game)):
+            self._stop_diverged()
         if self.step < end:
             self._save({})
             return
 
         # From here on nothing learns.
-        row: dict[str, Any] = {"epoch": epoch, "step": self.step, **self._check_finite(self.monitor.means())}
+        row: dict[str, Any] = {"epoch": epoch, "step": self.step, **means}
         row["lr"], row["momentum"] = self._schedules(epoch)
         self.monitor.reset()
         self.reporter.note("picture and validation")
-        self._picture(epoch)
+        if self.ranks.leads:
+            samples = self._picture(epoch)
+            warnings = self.health.warnings(self.game, means, samples, step=self.step, steps=self.per_epoch)
+            if warnings:
+                row["warnings"] = warnings
         if self.config.validation_every and (epoch % self.config.validation_every == 0 or self.step == self.total):
             row["validation_log_likelihood"], row["validation_sigma"] = self._validate()
             if row["validation_log_likelihood"] > self.best:
                 self.best = row["validation_log_likelihood"]
-                save_checkpoint(self.run.best, self._generator_state())
+                if self.ranks.leads:
+                    save_checkpoint(self.run.best, self._generator_state())
         row["seconds"] = round(self._seconds_stepping, 3)
         self._save(row)
-        self.run.append_metrics(row)
+        if self.ranks.leads:
+            self.run.append_metrics(row)
         self.reporter.epoch(row)
 
-    def _draw_z(self) -> torch.Tensor:
-        return draw_noise(self.config.noise, self.config.batch_size, self.config.noise_dim, self.rng)
+    def _listen(self, stop: StopRequest) -> bool:
+        """Ask all ranks whether a signal has asked one of them to stop: they must end after the same iteration."""
+        self.signal = self.ranks.largest(stop.signal or 0) or None
+        return self.signal is not None
 
-    def _schedules(self, epoch: int) -> tuple[float, float]:
-        return schedules.learning_rate(self.config, self.step, self.per_epoch), schedules.momentum(self.config, epoch)
-
-    def _set_schedules(self, epoch: int) -> None:
+    def _iterate(self, epoch: int) -> Iteration:
+        """Play one iteration of Algorithm 1 at the schedules' values."""
         lr, momentum = self._schedules(epoch)
         for rule in (self.game.update_G, self.game.update_D):
             set_schedule(rule, lr, momentum)
+        draws = iter(range(self._position, self._position + self.config.k))
+        seen = ITERATIONS[self.config.updates](self.game, self._draw_z, lambda: self.data.draw(next(draws)))
+        self.step += 1
+        self.average.update(self.step)
+        return seen
+
+    def _stop_diverged(self) -> NoReturn:
+        """Say which iteration and layer broke down and what to try; the last checkpoint, still finite, stays."""
+        self.reporter.note("training diverged; playing again from the last checkpoint to find where")
+        where = self._find_cause() or f"before iteration {self.step:,}: a loss or a weight is not finite"
+        bound = self.config.max_gradient_norm
+        raise GancliError(
+            f"Training diverged {where}. Try a lower --lr (it was {self.config.lr:g}), --max-gradient-norm "
+            f"{bound / 10 if bound else 10:g}{f' (it was {bound:g})' if bound else ''} or another --seed in a new run. "
+            f"{self._kept()}"
+        )
+
+    def _find_cause(self) -> str | None:
+        """Play again from the last checkpoint with everything watched, since training repeats itself to the bit.
+
+        Returns:
+            The iteration and the first thing in it that was not finite; None where all went well this time, or where
+            there is no memory for a second game.
+        """
+        try:
+            again = Trainer(self.config, self.run, self.reporter, self.ranks)
+            kept = again._newest() if self.saved is not None else None
+            if kept:
+                again._take_up(*kept)
+            again.game.G.train()
+            again.game.D.train()
+            with watch(again.game) as found:
+                while again.step < self.step and not self.ranks.largest(len(found)):
+                    again._iterate(again.step // again.per_epoch + 1)
+        except Exception as error:
+            if not memory_shortage(error):
+                raise
+            return None
+        return f"at iteration {again.step:,}: {found[0]}" if found else None
+
+    def _kept(self) -> str:
+        """Say where the last good state is."""
+        if self.saved is None:
+            return "No checkpoint had been written yet."
+        return f"The last good state, of iteration {self.saved:,}, is kept in {self.run.last}."
+
+    def _draw_z(self) -> torch.Tensor:
+        return draw_noise(self.config.noise, self.data.own_size, self.config.noise_dim, self.rng)
+
+    def _schedules(self, epoch: int) -> tuple[float, float]:
+        return schedules.learning_rate(self.config, self.step, self.per_epoch), schedules.momentum(self.config, epoch)
 
     def _marginals(self) -> torch.Tensor | None:
         """Return the training mean of every pixel in the space of the networks, (values,), where it is needed."""
@@ -233,27 +392,20 @@ class Trainer:
             total += self.preprocessing(chunk).flatten(1).sum(dim=0, dtype=torch.float64)
         return total / len(train)
 
-    def _check_finite(self, means: dict[str, float]) -> dict[str, float]:
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise GancliError(
-                    f"Training diverged: {name} became {value} before iteration {self.step}; the last good checkpoint "
-                    "is kept. Try a lower --lr, or start again with another --seed."
-                )
-        return means
-
-    def _picture(self, epoch: int) -> None:
+    def _picture(self, epoch: int) -> torch.Tensor:
+        """Write the epoch's picture; returns its samples."""
         rng = make_rng(self.config.seed, "picture", self.device)
         num = DENSITY if self.dataset.shape == (1, 1, 1) else GRID
         x = draw_samples(self.average.network, self.config.noise, num, rng)
         save_samples_picture(self.run.picture(epoch), x, self.preprocessing, self.dataset.train)
+        return x
 
     def _validate(self) -> tuple[float, float]:
         """Return the validation Parzen log-likelihood at the best σ of the paper's grid, and that σ."""
         rng = make_rng(self.config.seed, "validation", self.device)
-        samples = draw_samples(self.average.network, self.config.noise, self.config.num_samples, rng)
+        samples = draw_samples(self.average.network, self.config.noise, self.config.num_samples, rng, self.ranks)
         valid = self._valid()
-        values = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=self.config.backend)
+        values = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=self.config.backend, ranks=self.ranks)
         best = max(range(len(values)), key=values.__getitem__)
         return values[best], PAPER_SIGMAS[best]
 
@@ -279,28 +431,53 @@ class Trainer:
         }
 
     def _save(self, row: dict[str, Any]) -> None:
-        """Write last.pt: everything that decides how the run goes on, and the metrics row that is to be written."""
-        save_checkpoint(
-            self.run.last,
-            {
-                **self._generator_state(),
-                "update_G": self.game.update_G.state_dict(),
-                "update_D": self.game.update_D.state_dict(),
-                "rng": self.rng.get_state(),
-                "monitor": self.monitor.state(),
-                "best": self.best,
-                "row": row,
-            },
-        )
+        """Save everything that decides how the run goes on, and the metrics row that is to be written."""
+        lr, momentum = self._schedules(self.step // self.per_epoch + 1)
+        content = {
+            **self._generator_state(),
+            "epoch": self.step // self.per_epoch,
+            "position": self._position,
+            "examples": len(self.dataset.train),
+            "lr": lr,
+            "momentum": momentum,
+            "update_G": self.game.update_G.state_dict(),
+            "update_D": self.game.update_D.state_dict(),
+            "rng": self.ranks.gather(self.rng.get_state()[None], self.ranks.size),
+            "monitor": self.monitor.state(),
+            "best": self.best,
+            "largest_variance": self.health.largest_variance,
+            "row": row,
+        }
+        if self.ranks.leads:
+            self._write(content)
+        self.saved = self.step
+
+    def _write(self, content: dict[str, Any]) -> None:
+        """Write last.pt.
+
+        Raises:
+            GancliError: the run folder had vanished; the checkpoint is then in a new one in its place.
+        """
+        vanished = not self.run.config_file.exists()
+        if vanished:
+            self.run.write_config(self.config)
+        save_checkpoint(self.run.last, content, previous=self.run.previous)
+        if vanished:
+            raise GancliError(
+                f"The run folder {self.run.path} was moved or removed while the run trained in it. Its state at "
+                f"iteration {self.step:,} is saved in a new folder of that name; go on with: gancli train --resume "
+                f"{self.run.path}"
+            )
 
     def _finish(self, summary: Summary) -> Summary:
         """Draw the final samples from the best generator, score them on the test set, write summary.json."""
         self.reporter.note("final samples and Parzen score")
-        trained = load_generator(self.run, self.device)
-        samples = draw_samples(
-            trained.G, self.config.noise, self.config.num_samples, sampling_rng(self.config.seed, self.device)
-        )
-        write_samples(self.run.samples_file, samples_file(trained, samples, self.config.seed))
+        trained = self.ranks.agreed(lambda: load_generator(self.run, torch.device("cpu")))
+        rng = sampling_rng(self.config.seed, self.device)
+        G = trained.G.to(self.device)
+        samples = draw_samples(G, self.config.noise, self.config.num_samples, rng, self.ranks)
+        if self.ranks.leads:
+            write_samples(self.run.samples_file, samples_file(trained, samples, self.config.seed))
         score = self._score(samples)
         summary = Summary(
             **{
@@ -310,9 +487,10 @@ class Trainer:
                 "parzen": asdict(score),
             }
         )
-        atomic_write_text(self.run.summary_file, json.dumps(asdict(summary), indent=2) + "\n")
+        if self.ranks.leads:
+            atomic_write_text(self.run.summary_file, json.dumps(asdict(summary), indent=2) + "\n")
         return summary
 
     def _score(self, samples: torch.Tensor) -> ParzenScore:
         test = self._prepared(self.dataset.test)
-        return parzen_score(samples, test, self._valid(), backend=self.config.backend)
+        return parzen_score(samples, test, self._valid(), backend=self.config.backend, ranks=self.ranks)

@@ -144,7 +144,7 @@ ARCHIVE_FAULTS = {
     "small member": (tar_of(("cifar-10-batches-bin/test_batch.bin", 100)), ["expected 30,730,000 bytes", "got 100"]),
     "links instead": (tar_of(*((name, 0) for name in NAMES), kind=tarfile.SYMTYPE), ["lacks data_batch_1.bin"]),
     "python version": (tar_of(("cifar-10-batches-py/data_batch_1", 50)), ["lacks data_batch_1.bin"]),
-    "header of a terabyte": (gzip.compress(PAX.tobuf() + bytes(1 << 20)), ["damaged"]),
+    "header of a terabyte": (gzip.compress(PAX.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20)), ["damaged"]),
     "a bomb": (gzip.compress(BOMB.tobuf() + bytes(210 << 20), 1), ["damaged", "unpacks to more than"]),
 }
 

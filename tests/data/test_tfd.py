@@ -86,7 +86,7 @@ LAYOUT_FAULTS = {
     "flat images": ({"images": IMAGES.reshape(N, -1), "folds": FOLDS}, ["48 × 48", "got 40 × 2,304"]),
     "four folds": ({"images": IMAGES, "folds": FOLDS[:, :4]}, ["N × 5", "40 × 4"]),
     "folds of other images": ({"images": IMAGES, "folds": FOLDS[:-1]}, ["N × 5", "39 × 5"]),
-    "float images": ({"images": IMAGES.astype(float), "folds": FOLDS}, ["uint8", "float64"]),
+    "float images": ({"images": IMAGES.astype(float), "folds": FOLDS}, ["uint8", "double"]),
     "a fourth mark": ({"images": IMAGES, "folds": FOLDS + 1}, ["0 to 3"]),
     "words for folds": ({"images": IMAGES, "folds": np.array([["train"] * 5] * N, dtype=object)}, ["TFD"]),
     "nothing unlabelled": ({"images": IMAGES, "folds": np.maximum(FOLDS, 1)}, ["no images marked 0"]),

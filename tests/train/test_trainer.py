@@ -87,6 +87,7 @@ def test_a_run_leaves_what_it_promises(images: Path, tmp_path: Path) -> None:
         "config.json",
         "metrics.jsonl",
         "checkpoints/last.pt",
+        "checkpoints/previous.pt",
         "checkpoints/best.pt",
         "samples.pt",
         "summary.json",
@@ -262,12 +263,29 @@ def test_newest_run_is_found_and_none_is_said(images: Path) -> None:
     assert open_run(None).path == Path("runs/first")
 
 
+def changed(path: Path, **entries: Any) -> None:
+    save_checkpoint(path, {**load_checkpoint(path), **entries})
+
+
+def one_velocity(value: Any) -> dict[str, Any]:
+    return {"state": {number: {"velocity": value} for number in range(4)}}
+
+
 CHECKPOINT_FAULTS = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:1000]),
     "empty": lambda path: path.write_bytes(b""),
     "missing": lambda path: path.unlink(),
     "another dict": lambda path: torch.save({"a": 1}, path),
     "newer format": lambda path: save_checkpoint(path, {**load_checkpoint(path), "format": 99}),
+    "a row of another iteration": lambda path: changed(path, row={"step": 3}),
+    "a row that is no row": lambda path: changed(path, row={"step": 5, "x": torch.ones(2)}),
+    "another position": lambda path: changed(path, position=99),
+    "other data": lambda path: changed(path, examples="many"),
+    "a random state cut short": lambda path: changed(path, rng=torch.ones(3, dtype=torch.uint8)),
+    "another rule's state": lambda path: changed(path, update_G={"state": {0: {"step": 1}}}),
+    "a velocity of another shape": lambda path: changed(path, update_D=one_velocity(torch.ones(2))),
+    "a velocity that is text": lambda path: changed(path, update_D=one_velocity("fast")),
+    "means of something else": lambda path: changed(path, monitor={"sums": torch.ones(7), "count": 1}),
     "other weights": lambda path: save_checkpoint(path, {**load_checkpoint(path), "G": {}}),
     "no state": lambda path: save_checkpoint(path, {k: v for k, v in load_checkpoint(path).items() if k != "update_G"}),
 }
@@ -279,6 +297,7 @@ def test_damaged_checkpoint_is_refused_with_a_sentence(images: Path, tmp_path: P
     run_to_end(config, tmp_path / "run")
     run = RunFolder(tmp_path / "run")
     CHECKPOINT_FAULTS[fault](run.last)
+    run.previous.unlink(missing_ok=True)
     with pytest.raises(DataError) as caught:
         Trainer(config, run, Silent()).restore()
     assert "last.pt" in str(caught.value)

@@ -1,0 +1,241 @@
+"""Training on several processes of this machine beside one: whole steps, and the messages alone."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import click
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.common import machine
+from benchmarks.train import SHAPES, images, operations, own_game, own_step
+from gancli import presets
+from gancli.ranks import ALONE, Ranks, current, joined
+
+
+@dataclass(frozen=True)
+class Group:
+    """Processes that train together; the minibatch is that of all of them."""
+
+    processes: int
+    threads: int
+    batch: int
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return f"{self.processes} × {self.threads} thread{'s' * (self.threads > 1)}, minibatch {self.batch}"
+
+
+@dataclass
+class Figures:
+    """What was measured of a group in each round: seconds of a step, and of the messages in it, the wait included."""
+
+    group: Group
+    step: list[float] = field(default_factory=list)
+    messages: list[float] = field(default_factory=list)
+
+
+class Watched(Ranks):
+    """Ranks that add up the time of their messages."""
+
+    seconds = 0.0
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Time the sum of a tensor over ranks."""
+        start = time.perf_counter()
+        super().sum_(tensor)
+        Watched.seconds += time.perf_counter() - start
+        return tensor
+
+
+def work(preset: str, processes: int, environment: dict[str, str], orders: Connection) -> None:
+    """Obey orders in one process: a group's steps to take, or bytes to sum up, so many times."""
+    os.environ.update(environment)
+    torch.manual_seed(0)
+    train = images(preset)
+    with joined() if processes > 1 else nullcontext():
+        ranks = Watched(current().rank, processes) if processes > 1 else ALONE
+        steps: dict[Group, Callable[[], Tensor]] = {}
+        while (order := orders.recv()) is not None:
+            group, times, size = order
+            torch.set_num_threads(group.threads)
+            if group not in steps:
+                given = {"preprocessing": "scale", "noise": "uniform", "batch_size": group.batch}
+                config = presets.resolve(preset, None, given)
+                steps[group] = own_step(config, own_game(config, ranks), train, ranks)
+            message = torch.zeros(size // 4)
+            current().largest(0)  # all begin together
+            Watched.seconds, start = 0.0, time.perf_counter()
+            for _ in range(times):
+                current().sum_(message) if size else steps[group]()
+            orders.send(((time.perf_counter() - start) / times, Watched.seconds / times))
+
+
+class Team:
+    """A number of processes, idle until they are given an order."""
+
+    def __init__(self, preset: str, processes: int) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        context = multiprocessing.get_context("spawn")
+        self._members: list[tuple[BaseProcess, Connection]] = []
+        for rank in range(processes):
+            names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+            values = (rank, rank, processes, processes, "127.0.0.1", port)
+            environment = {name: str(value) for name, value in zip(names, values, strict=True)}
+            ours, theirs = context.Pipe()
+            process = context.Process(target=work, args=(preset, processes, environment, theirs), daemon=True)
+            process.start()
+            self._members.append((process, ours))
+
+    def order(self, group: Group, times: int, size: int = 0) -> tuple[float, float]:
+        """Let all take steps, or sum up `size` bytes; returns seconds of one, and of the messages in it."""
+        for _, orders in self._members:
+            orders.send((group, times, size))
+        answers = [orders.recv() for _, orders in self._members]
+        return max(seconds for seconds, _ in answers), statistics.mean(seconds for _, seconds in answers)
+
+    def dismiss(self) -> None:
+        """Let the processes end."""
+        for _, orders in self._members:
+            orders.send(None)
+        for process, _ in self._members:
+            process.join()
+
+
+def measure(
+    preset: str, groups: Sequence[Group], sizes: Sequence[int], rounds: int, steps: int
+) -> tuple[list[Figures], dict[tuple[int, int], float]]:
+    """Time all groups in turn, `rounds` times `steps` steps each, and in between sums over ranks by themselves.
+
+    Returns:
+        The groups' figures, and the median seconds of a sum by number of processes and bytes.
+    """
+    teams = {n: Team(preset, n) for n in {group.processes: None for group in groups}}
+    figures = [Figures(group) for group in groups]
+    sums: dict[tuple[int, int], list[float]] = {(n, size): [] for n in teams if n > 1 for size in sizes}
+    for group in groups:
+        teams[group.processes].order(group, 2)
+    for _ in range(rounds):
+        for found in figures:
+            seconds, messages = teams[found.group.processes].order(found.group, steps)
+            found.step.append(seconds)
+            found.messages.append(messages)
+        for (n, size), times in sums.items():
+            times.append(teams[n].order(Group(n, 1, 100 * n), steps, size)[0])
+    for team in teams.values():
+        team.dismiss()
+    return figures, {key: statistics.median(times) for key, times in sums.items()}
+
+
+def parameters(preset: str) -> dict[str, int]:
+    """Count the weights of both networks."""
+    game = own_game(presets.resolve(preset, None, {"preprocessing": "scale", "noise": "uniform"}))
+    return {name: sum(p.numel() for p in network.parameters()) for name, network in (("G", game.G), ("D", game.D))}
+
+
+def ratio(a: Figures, b: Figures) -> tuple[float, float, float]:
+    """Return the median, least and largest ratio of images per second of a to b, taken within rounds."""
+    scale = a.group.batch / b.group.batch
+    ratios = [scale * other / own for own, other in zip(a.step, b.step, strict=True)]
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def predict(group: Group, alone: dict[int, float], messages: float) -> float:
+    """Return what the cost model of docs/scaling.md gives for a step of single-threaded processes, in seconds.
+
+    T = (a + c·m/R)·max(1, R/cores) + T_messages; a and c come from a line through the steps of one process.
+
+    Args:
+        group: R processes and the minibatch m.
+        alone: seconds of a step of one process by minibatch.
+        messages: seconds of the sums of both gradients, measured by themselves.
+    """
+    c, a = statistics.linear_regression(list(alone), list(alone.values()))
+    cores = len(os.sched_getaffinity(0))
+    return (a + c * group.batch / group.processes) * max(1.0, group.processes / cores) + messages
+
+
+def show(results: dict[str, Any], console: Console) -> None:
+    """Print the tables that people read."""
+    about = results["machine"]
+    console.print(f"{about['cpu']}, {about['isa']}; torch {about['torch']}; {results['rounds']} rounds")
+    table = Table(title=f"{results['preset']}: a step needs {results['operations'] / 1e9:.2f} GFLOP for 100 examples")
+    for column in ("", "ms a step", "predicted", "of it messages", "images/s", "to the first", "min – max"):
+        table.add_column(column, justify="right" if column else "left")
+    for row in results["groups"]:
+        table.add_row(
+            row["name"],
+            f"{row['step'] * 1e3:.1f}",
+            f"{row['predicted'] * 1e3:.1f}" if row["predicted"] else "",
+            f"{row['messages'] * 1e3:.1f}",
+            f"{row['images_per_second']:,.0f}",
+            f"{row['ratio'][0]:.2f}",
+            f"{row['ratio'][1]:.2f} – {row['ratio'][2]:.2f}",
+        )
+    console.print(table)
+    for row in results["messages"]:
+        console.print(
+            f"{row['processes']} processes, sum of {row['bytes'] / 1e6:.2f} MB: {row['seconds'] * 1e3:.2f} ms",
+        )
+
+
+@click.command("ranks")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.option("--rounds", default=15, show_default=True, type=click.IntRange(min=1), help="Interleaved rounds.")
+@click.option("--steps", default=6, show_default=True, type=click.IntRange(min=1), help="Steps of a group in a round.")
+@click.option("--preset", default="mnist", show_default=True, type=click.Choice(list(SHAPES)))
+@click.option("--four", is_flag=True, help="Also four processes.")
+def command(as_json: bool, rounds: int, steps: int, preset: str, four: bool) -> None:
+    """Measure training on several processes of this machine: each of one thread, beside one process of two threads."""
+    groups = [Group(1, 2, 200), Group(2, 1, 200), Group(1, 2, 100), Group(1, 1, 200), Group(1, 1, 100), Group(1, 1, 50)]
+    groups += [Group(4, 1, 400)] if four else []
+    weights = parameters(preset)
+    figures, sums = measure(preset, groups, [4, *(4 * count for count in weights.values())], rounds, steps)
+    messages = [{"processes": n, "bytes": size, "seconds": seconds} for (n, size), seconds in sums.items()]
+    alone = {
+        f.group.batch: statistics.median(f.step) for f in figures if (f.group.processes, f.group.threads) == (1, 1)
+    }
+    both = {n: sum(row["seconds"] for row in messages if row["processes"] == n and row["bytes"] > 4) for n in (1, 2, 4)}
+    values = torch.Size(SHAPES[preset]).numel()
+    results = {
+        "machine": machine(),
+        "preset": preset,
+        "rounds": rounds,
+        "operations": operations(presets.resolve(preset, None, {}), values)["needed"],
+        "parameters": weights,
+        "groups": [
+            {
+                "name": found.group.name,
+                "step": statistics.median(found.step),
+                "predicted": predict(found.group, alone, both[found.group.processes])
+                if found.group.threads == 1
+                else None,
+                "messages": statistics.median(found.messages),
+                "images_per_second": statistics.median(found.group.batch / seconds for seconds in found.step),
+                "ratio": ratio(found, figures[0]),
+            }
+            for found in figures
+        ],
+        "messages": messages,
+    }
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+    else:
+        show(results, Console())

@@ -1,0 +1,112 @@
+"""What ends a run from outside: signals, a folder that goes away, too little memory."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from harness import RESUME, TRAIN, Zygote, fingerprint, timeless
+
+from gancli.cli import main
+from gancli.data.torchfile import digest, read_torch_file
+from gancli.errors import Stopped
+from gancli.train.interrupt import StopRequest
+from gancli.train.run_folder import RunFolder
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+@pytest.mark.parametrize("iteration", [12, 15, 30], ids=["within an epoch", "at an epoch's end", "at the very end"])
+def test_a_signal_saves_the_run_and_gives_its_exit_code(
+    zygote: Zygote, place: Path, unbroken: dict[str, Any], name: str, code: int, iteration: int
+) -> None:
+    ended = zygote.run(place, TRAIN, at_iteration=iteration, deed=name)
+    assert ended.code == code
+    assert f"Stopped after iteration {iteration}; everything is saved" in ended.stdout
+    assert ended.stdout.rstrip().endswith("gancli train --resume run")
+    assert zygote.run(place, RESUME).code == 0
+    assert fingerprint(place / "run") == unbroken
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_any_other_command_with_its_exit_code(
+    zygote: Zygote, place: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
+) -> None:
+    assert zygote.run(place, [*TRAIN, "--epochs=1"]).code == 0
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("gancli.train.sampling.draw", lambda *_: signal.raise_signal(getattr(signal, name)))
+    ended = CliRunner().invoke(main, ["sample", "--run=run"])
+    assert ended.exit_code == code
+    assert ended.stderr == f"Error: stopped by {name}\n"
+    assert not (place / "out.pt").exists()
+
+
+def ask_twice() -> None:
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+        signal.raise_signal(signal.SIGHUP)
+
+
+def test_a_second_signal_insists_and_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped) as caught:
+        ask_twice()
+    assert caught.value.signal == signal.SIGHUP
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("deed", ["rename", "remove"])
+def test_a_run_folder_that_goes_away_is_said_and_the_state_saved(
+    zygote: Zygote, place: Path, unbroken: dict[str, Any], deed: str
+) -> None:
+    ended = zygote.run(place, TRAIN, at_iteration=12, deed=deed)
+    assert ended.code == 1
+    assert "run was moved or removed while the run trained in it" in ended.sentence
+    assert "iteration 15 is saved" in ended.sentence
+    if deed == "rename":
+        assert (place / "elsewhere" / "checkpoints" / "last.pt").exists()
+    assert zygote.run(place, RESUME).code == 0
+    run = RunFolder(place / "run")
+    last = read_torch_file(run.last)
+    last["row"] = timeless(last["row"])
+    assert digest(last) == unbroken["last"]
+    assert [timeless(row) for row in run.read_metrics()] == unbroken["metrics"][2:]
+
+
+def test_a_folder_that_cannot_come_back_is_said(zygote: Zygote, place: Path) -> None:
+    ended = zygote.run(place, [*TRAIN[:-1], "--out=deep/run"], at_iteration=12, deed="block")
+    assert ended.code == 1
+    assert "deep is a file, not a folder" in ended.sentence or "a part of the path" in ended.sentence
+
+
+def test_too_little_memory_is_a_sentence_with_what_to_lower(zygote: Zygote, place: Path) -> None:
+    wide = "--generator=dense 4000000 relu, dense 4000000 relu, dense out sigmoid"
+    ended = zygote.run(place, [*TRAIN, wide])
+    assert ended.code == 1
+    for words in ("too little memory", "--batch-size (20)", "--num-samples (50)", "--generator"):
+        assert words in ended.sentence
+    assert not (place / "run").exists()
+
+
+def test_too_little_memory_outside_training_is_a_sentence(zygote: Zygote, place: Path) -> None:
+    shutil.rmtree(place / "run", ignore_errors=True)
+    assert zygote.run(place, [*TRAIN, "--epochs=1"]).code == 0
+    ended = zygote.run(place, ["sample", "--run=run", "--num=100000000"], address_space=2 << 30)
+    assert ended.code == 1
+    assert "too little memory" in ended.sentence
+    assert not (place / "out.pt").exists()
