@@ -11,11 +11,10 @@ import click
 
 from gancli.cli.console import counting, print_json, progress_console, warn
 from gancli.cli.options import backend_option, config_options, data_dir_option, device_option, json_option
+from gancli.errors import Stopped
 
 if TYPE_CHECKING:
     from gancli.train.trainer import Reporter
-
-_STOPPED = 130  # 128 + SIGINT, as `gancli train`
 
 
 class _Shown:
@@ -55,14 +54,12 @@ def reproduce() -> None:
 
 
 def _finish(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Run a reproduction; after Ctrl-C say how to go on."""
-    from gancli.reproduce.runs import StoppedError
-
+    """Run a reproduction; after a signal say how to go on."""
     try:
         result = work()
-    except StoppedError:
+    except Stopped as stopped:
         click.echo("Stopped; everything is saved. The same command goes on.", err=True)
-        raise click.exceptions.Exit(_STOPPED) from None
+        raise click.exceptions.Exit(128 + stopped.signal) from None
     for sentence in result["warnings"]:
         warn(sentence)
     return result

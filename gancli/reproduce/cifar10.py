@@ -36,7 +36,7 @@ def reproduce_cifar10(
         The content of result.json.
 
     Raises:
-        StoppedError: Ctrl-C ended a training; the same call goes on.
+        Stopped: a signal ended a training; the same call goes on.
         GancliError: the data are missing, or `out` holds other runs.
 
     Source: Figure 2 c and d of the paper.

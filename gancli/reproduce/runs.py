@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from gancli.config import RESUMABLE, Config, option_name
-from gancli.errors import GancliError, UsageError
-from gancli.train.checkpoints import load_checkpoint
+from gancli.errors import GancliError, Stopped, UsageError
+from gancli.train.checkpoints import load_newest
 from gancli.train.run_folder import RunFolder
 from gancli.train.setup import adopt_pretrained
-from gancli.train.trainer import Reporter, Trainer
+from gancli.train.trainer import Reporter, train_run
 
 ReporterFactory = Callable[[], Reporter]
-
-
-class StoppedError(Exception):
-    """Ctrl-C ended a training; everything is saved, and the same command goes on."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,8 @@ def plan_run(path: Path, config: Config, num_train: int) -> PlannedRun:
         _require_same(run, config)
     per_epoch = max(1, num_train // config.batch_size)
     total = min(config.epochs * per_epoch, config.steps or config.epochs * per_epoch)
-    done = int(load_checkpoint(run.last)["step"]) if run.last.exists() else 0
+    begun = run.last.exists() or run.previous.exists()
+    done = int(load_newest(run.last, run.previous)[0]["step"]) if begun else 0
     if done > total:
         raise UsageError(
             f"{path} has been trained for {done:,} iterations ({done // per_epoch:,} epochs), more than the {total:,} "
@@ -77,17 +74,14 @@ def finish_run(plan: PlannedRun, reporter: Reporter) -> dict[str, Any]:
     """Train a run to its end, from wherever it stands, and return its final figures.
 
     Raises:
-        StoppedError: Ctrl-C came first.
-        GancliError: as `Trainer`.
+        Stopped: a signal came first; everything is saved.
+        GancliError: as `train_run`.
     """
     if plan.summary is not None:
         return plan.summary
-    trainer = Trainer(plan.config, plan.run, reporter)
-    if plan.done:
-        trainer.restore()
-    summary = trainer.train()
-    if summary.interrupted:
-        raise StoppedError
+    summary = train_run(plan.config, plan.run, reporter, resume=plan.run.config_file.exists())
+    if summary.signal is not None:
+        raise Stopped(summary.signal)
     finished = _summary(plan.run, plan.total)
     if finished is None:
         raise GancliError(f"{plan.run.summary_file} does not tell of the training that just ended.")

@@ -55,7 +55,7 @@ def reproduce_table1(
         The content of result.json.
 
     Raises:
-        StoppedError: Ctrl-C ended a training; the same call goes on.
+        Stopped: a signal ended a training; the same call goes on.
         GancliError: data are missing, or `out` holds other runs.
     """
     configs = [target.config(preset, {**changes, "seed": seed}) for seed in range(1, seeds + 1)]

@@ -36,7 +36,7 @@ def reproduce_tfd(target: Target, out: Path, *, changes: Mapping[str, Any], watc
         The content of result.json.
 
     Raises:
-        StoppedError: Ctrl-C ended a training; the same call goes on.
+        Stopped: a signal ended a training; the same call goes on.
         GancliError: the data are missing, or `out` holds other runs.
 
     Source: Table 1 of the paper; tfd_pretrain/pretrain.yaml and train.yaml of the released code.

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from gancli.config import Config
-from gancli.reproduce.runs import PlannedRun, StoppedError
+from gancli.errors import Stopped
+from gancli.reproduce.runs import PlannedRun
 from gancli.reproduce.watch import Watch
 from gancli.train.run_folder import RunFolder
-from gancli.train.trainer import Trainer
+from gancli.train.trainer import train_run
 
 STEPS, WARM_UP = 24, 4  # the first iterations touch memory and settle the processor's clock
 
@@ -75,17 +76,17 @@ def measure_speed(config: Config, scratch: Path) -> Speed:
         scratch: the folder; whatever lies there is removed.
 
     Raises:
-        StoppedError: Ctrl-C came meanwhile.
+        Stopped: a signal came meanwhile.
     """
     shutil.rmtree(scratch, ignore_errors=True)
     watch = _Stopwatch()
     try:
         # The last iteration ends the epoch early, so that everything an epoch's end costs is seen.
-        summary = Trainer(config.replace(steps=STEPS, epochs=STEPS), RunFolder(scratch), watch).train()
+        summary = train_run(config.replace(steps=STEPS, epochs=STEPS), RunFolder(scratch), watch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if summary.interrupted:
-        raise StoppedError
+    if summary.signal is not None:
+        raise Stopped(summary.signal)
     first, last = watch.steps[min(WARM_UP, len(watch.steps)) - 1], watch.steps[-1]
     return Speed(
         step=(last - first) / max(1, len(watch.steps) - WARM_UP),

@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 import gancli
-from gancli.errors import UsageError
+from gancli.errors import Stopped, UsageError
 from gancli.presets import resolve
-from gancli.reproduce.runs import StoppedError
 from gancli.reproduce.table1 import reproduce_table1
 from gancli.reproduce.targets import TABLE1_MNIST, Target
 from gancli.train.checkpoints import load_checkpoint
@@ -115,7 +114,7 @@ def test_ctrl_c_stops_and_the_same_call_goes_on_to_the_same_result(
         if (run.name, step) == ("seed-2", 5):
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(StoppedError):
+    with pytest.raises(Stopped):
         reproduce(tiny, tmp_path / "out", watch=quiet(interrupt))
     assert not (tmp_path / "out/result.json").exists()
     watch = quiet()
@@ -130,7 +129,7 @@ def test_ctrl_c_while_the_speed_is_measured_stops_too(
     monkeypatch.setattr(
         "gancli.reproduce.timing._Stopwatch.iteration", lambda self, step: signal.raise_signal(signal.SIGINT)
     )
-    with pytest.raises(StoppedError):
+    with pytest.raises(Stopped):
         reproduce(tiny, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -156,8 +155,8 @@ KILLED = """
     if place == "last":
         import gancli.train.trainer as trainer
         save = trainer.save_checkpoint
-        trainer.save_checkpoint = lambda path, content: (
-            die() if path.name == "last.pt" and content["step"] == 10 else save(path, content)
+        trainer.save_checkpoint = lambda path, content, **more: (
+            die() if path.name == "last.pt" and content["step"] == 10 else save(path, content, **more)
         )
     target = dataclasses.replace(TABLE1_MNIST, dataset=dataset, epochs={}, settings=json.loads(settings))
     reproduce_table1(
