@@ -1,0 +1,69 @@
+// gancli._cuda: the CUDA kernels for Python. Device pointers, sizes, strides and a stream in; nothing of torch.
+//
+// Callers (gancli/ops) check shapes and dtypes, allocate results and workspaces and keep the tensors alive until
+// the work that is queued here is done.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cuda/parzen.h"
+
+namespace py = pybind11;
+using gancli::cuda::Product;
+using gancli::cuda::Queue;
+
+namespace {
+
+// Python passes addresses as integers (torch.Tensor.data_ptr()).
+template <typename T>
+T* pointer(std::uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+Product product_named(const std::string& name) {
+  if (name == "split") return Product::split_half;
+  if (name == "float32") return Product::float32;
+  throw std::invalid_argument("product must be split or float32, got " + name);
+}
+
+std::int64_t parzen_workspace_bytes(const std::string& product, std::int64_t m, std::int64_t n,
+                                    std::int64_t d, int num_sigmas, int device) {
+  return gancli::cuda::parzen_workspace_bytes(product_named(product), m, n, d, num_sigmas, device);
+}
+
+void parzen_log_sum_exp(const std::string& product, std::uintptr_t out, std::uintptr_t x, std::int64_t m,
+                        std::int64_t x_row_stride, std::int64_t x_column_stride, std::uintptr_t samples,
+                        std::int64_t n, std::int64_t samples_row_stride, std::int64_t samples_column_stride,
+                        std::int64_t d, const std::vector<double>& sigmas, std::uintptr_t refused,
+                        std::uintptr_t workspace, int device, std::uintptr_t stream) {
+  const Product kind = product_named(product);
+  py::gil_scoped_release release;
+  gancli::cuda::parzen_log_sum_exp(
+      kind, {pointer<const float>(x), m, x_row_stride, x_column_stride},
+      {pointer<const float>(samples), n, samples_row_stride, samples_column_stride}, d, sigmas,
+      pointer<float>(out), pointer<std::int64_t>(refused), pointer<void>(workspace),
+      Queue{device, pointer<void>(stream)});
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_cuda, module) {
+  module.doc() = "CUDA kernels of gancli; see gancli.ops for the functions to call.";
+
+  module.def(
+      "archs", [] { return std::vector<std::string>{GANCLI_CUDA_ARCHS}; },
+      "What the module was compiled for: machine code (sm_…) and PTX for later devices (compute_…).");
+  module.attr("NOT_REFUSED") = gancli::cuda::NOT_REFUSED;
+  module.def("parzen_workspace_bytes", &parzen_workspace_bytes, py::arg("product"), py::arg("m"),
+             py::arg("n"), py::arg("d"), py::arg("num_sigmas"), py::arg("device"),
+             "Device memory that parzen_log_sum_exp needs to work in.");
+  module.def("parzen_log_sum_exp", &parzen_log_sum_exp, py::arg("product"), py::arg("out"), py::arg("x"),
+             py::arg("m"), py::arg("x_row_stride"), py::arg("x_column_stride"), py::arg("samples"),
+             py::arg("n"), py::arg("samples_row_stride"), py::arg("samples_column_stride"), py::arg("d"),
+             py::arg("sigmas"), py::arg("refused"), py::arg("workspace"), py::arg("device"),
+             py::arg("stream"), "Queue the log-sum-exp on a stream (cuda/parzen.h).");
+}
