@@ -114,7 +114,7 @@ void launch(const char* name, void (*kernel)(Parameters...), Grid grid, cuda::Qu
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, grid.shared_bytes), name);
   }
   kernel<<<static_cast<unsigned>(grid.blocks), grid.threads, grid.shared_bytes,
-           static_cast<cudaStream_t>(queue.stream)>>>(arguments...);
+           static_cast<cudaStream_t>(queue.stream)> > >(arguments...);
   check(cudaGetLastError(), name);
 }
 

@@ -13,12 +13,11 @@
 // the nearest sample has the largest t. What float32 loses in t is multiplied by 1/σ², 100 at σ = 0.1. Terms count from
 // the largest score so far, `top`: it is subtracted from the unrounded product, so that a score near it, and
 // only those matter, keeps its digits. The nearest sample of a point is looked at once more in the end.
-#include "parzen.h"
-
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
 
+#include "parzen.h"
 #include "parzen_plan.h"
 #include "product.h"
 
@@ -317,8 +316,7 @@ __device__ __forceinline__ void fold_tile(Sums& sums, const Scoring& p, const Pl
 #pragma unroll
       for (int ni = 0; ni < 8; ++ni) {
 #pragma unroll
-        for (int e = 0; e < 2; ++e)
-          row_sum[r] += gpu::exp2_fast(sums[r / 2][ni][2 * (r % 2) + e] * factor);
+        for (int e = 0; e < 2; ++e) row_sum[r] += gpu::exp2_fast(sums[r / 2][ni][2 * (r % 2) + e] * factor);
       }
     }
     // Each member ends with the sum of its own row, r = member.
@@ -639,11 +637,18 @@ class Call {
     for (std::int64_t sample = 0; sample < samples_.count; sample += plan_.samples, turn ^= 1)
       score_chunk(points, sample, std::min(plan_.samples, samples_.count - sample), widths, turn);
 
-    Finishing finishing{x_,     samples_, d_, first, points, memory_.half_norm, memory_.totals[turn],
-                        widths, {},       out_ + std::int64_t(first_sigma) * x_.count};
+    Finishing finishing{x_,
+                        samples_,
+                        d_,
+                        first,
+                        points,
+                        memory_.half_norm,
+                        memory_.totals[turn],
+                        widths,
+                        {},
+                        out_ + std::int64_t(first_sigma) * x_.count};
     std::copy_n(sigmas_.data() + first_sigma, num_sigmas, finishing.sigma);
-    gpu::launch("finish_points", finish_points, {tiles::ceil_div(points, WARPS), THREADS}, queue_,
-                finishing);
+    gpu::launch("finish_points", finish_points, {tiles::ceil_div(points, WARPS), THREADS}, queue_, finishing);
   }
 
   void score_chunk(std::int64_t points, std::int64_t first, std::int64_t count, const Widths& widths,
@@ -673,13 +678,14 @@ class Call {
                     memory_.running,
                     memory_.nearest,
                     memory_.parts};
-    gpu::launch("score_tiles", score_tiles<product>,
-                {std::min<std::int64_t>(scoring.items.count(), plan_.slots), tiles::THREADS, tiles::SHARED_BYTES}, queue_,
-                scoring);
+    gpu::launch(
+        "score_tiles", score_tiles<product>,
+        {std::min<std::int64_t>(scoring.items.count(), plan_.slots), tiles::THREADS, tiles::SHARED_BYTES},
+        queue_, scoring);
     const int parts = int(scoring.items.splits) * tiles::WARP_COLUMNS;
-    Combining combining{memory_.parts, parts,  points,
-                        first,         first == 0, widths,
-                        memory_.totals[turn],  memory_.totals[turn ^ 1]};
+    Combining combining{
+        memory_.parts,           parts, points, first, first == 0, widths, memory_.totals[turn],
+        memory_.totals[turn ^ 1]};
     gpu::launch("combine_parts", combine_parts, {tiles::ceil_div(points * widths.count, THREADS), THREADS},
                 queue_, combining);
   }
@@ -705,8 +711,8 @@ std::int64_t parzen_workspace_bytes(Product product, std::int64_t m, std::int64_
 }
 
 void parzen_log_sum_exp(Product product, Rows x, Rows samples, std::int64_t d,
-                        const std::vector<double>& sigmas, float* out, std::int64_t* refused,
-                        void* workspace, Queue queue) {
+                        const std::vector<double>& sigmas, float* out, std::int64_t* refused, void* workspace,
+                        Queue queue) {
   if (x.count == 0 || sigmas.empty()) return;
   if (product == Product::split_half) {
     Call<Product::split_half>(x, samples, d, sigmas, out, refused, workspace, queue).run();

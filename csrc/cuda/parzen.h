@@ -22,8 +22,8 @@ std::int64_t parzen_workspace_bytes(Product product, std::int64_t m, std::int64_
 //
 // Equal inputs give equal bits on equal devices. Everything but sigmas lies in device memory.
 void parzen_log_sum_exp(Product product, Rows x, Rows samples, std::int64_t d,
-                        const std::vector<double>& sigmas, float* out, std::int64_t* refused,
-                        void* workspace, Queue queue);
+                        const std::vector<double>& sigmas, float* out, std::int64_t* refused, void* workspace,
+                        Queue queue);
 
 constexpr std::int64_t NOT_REFUSED = INT64_MAX;
 

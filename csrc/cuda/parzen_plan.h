@@ -48,9 +48,7 @@ struct Items {
   }
 
  private:
-  GANCLI_INDEX int first_tile(int split) const {
-    return int(std::int64_t(column_tiles) * split / splits);
-  }
+  GANCLI_INDEX int first_tile(int split) const { return int(std::int64_t(column_tiles) * split / splits); }
 };
 
 // Into how many splits to cut the samples so that `slots` blocks at once end at about the same time.
@@ -79,8 +77,8 @@ inline std::int64_t chunk_of(std::int64_t count, std::int64_t most) {
 }
 
 struct Plan {
-  std::int64_t steps;      // of 32 columns
-  std::int64_t row_bytes;  // of a packed row
+  std::int64_t steps;            // of 32 columns
+  std::int64_t row_bytes;        // of a packed row
   std::int64_t points, samples;  // per chunk
   int sigmas;                    // per pass
   std::int64_t slots;            // blocks at once

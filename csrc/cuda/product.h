@@ -17,7 +17,8 @@ namespace gancli::cuda {
 // The exponent e for a row whose largest magnitude is `largest`.
 __device__ __forceinline__ int split_exponent(float largest) {
   int exponent = 0;
-  if (largest > 0 && largest < INFINITY) frexpf(largest, &exponent);  // largest in [2^(exponent−1), 2^exponent)
+  if (largest > 0 && largest < INFINITY)
+    frexpf(largest, &exponent);  // largest in [2^(exponent−1), 2^exponent)
   // Rows below 2^−60·2^14 only lose digits that float32 arithmetic with other rows would lose too.
   return exponent > -46 ? exponent - 14 : -60;
 }
@@ -38,8 +39,9 @@ struct PackedRows {
 
 // A thread's part in copying one step of a left and a right tile to a stage. Rows beyond the last repeat it: finite
 // numbers whose products nobody uses.
-__device__ __forceinline__ void copy_step(std::uint32_t stage, PackedRows left, int first_left, PackedRows right,
-                                          int first_right, std::uint32_t row_bytes, int step, int thread) {
+__device__ __forceinline__ void copy_step(std::uint32_t stage, PackedRows left, int first_left,
+                                          PackedRows right, int first_right, std::uint32_t row_bytes,
+                                          int step, int thread) {
   constexpr int TURNS = tiles::COPIES / 2, ROWS_PER_TURN = tiles::THREADS / tiles::CHUNKS;
   const int row = tiles::copied_row(thread), chunk = tiles::copied_chunk(thread);
   const std::uint32_t to = stage + tiles::place_in_stage(row, chunk);

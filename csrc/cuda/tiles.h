@@ -20,15 +20,15 @@
 namespace gancli::tiles {
 
 constexpr int THREADS = 256;
-constexpr int ROWS = 128;          // of the left matrix, per block
-constexpr int COLUMNS = 128;       // rows of the right matrix, per block
-constexpr int DEPTH = 32;          // columns of both per step
-constexpr int STEP_BYTES = 128;    // of one row per step
+constexpr int ROWS = 128;        // of the left matrix, per block
+constexpr int COLUMNS = 128;     // rows of the right matrix, per block
+constexpr int DEPTH = 32;        // columns of both per step
+constexpr int STEP_BYTES = 128;  // of one row per step
 constexpr int CHUNKS = STEP_BYTES / 16;
 // From row to row in shared memory: 16 bytes more, so that eight neighbouring rows keep the same chunk in eight different
 // groups of banks, and an address is a register and a constant.
 constexpr int PITCH = STEP_BYTES + 16;
-constexpr int STAGES = 3;          // steps in shared memory: two on their way while one is multiplied
+constexpr int STAGES = 3;  // steps in shared memory: two on their way while one is multiplied
 constexpr int STAGE_BYTES = (ROWS + COLUMNS) * PITCH;
 constexpr int SHARED_BYTES = STAGES * STAGE_BYTES;
 constexpr int COPIES = (ROWS + COLUMNS) * CHUNKS / THREADS;  // of 16 bytes, per thread and step

@@ -46,8 +46,8 @@ namespace gancli::emulation {
 
 struct Options {
   bool late_copies = false, reverse_warps = false;
-  int processors = 2;       // of the emulated device
-  int mma_columns = 16;     // columns that tensor cores sum before they cut: 16, or 8 as on older chips
+  int processors = 2;    // of the emulated device
+  int mma_columns = 16;  // columns that tensor cores sum before they cut: 16, or 8 as on older chips
 };
 inline Options options;
 
@@ -240,12 +240,11 @@ inline float cut(double x) {
 #define blockDim (Index3{unsigned(::gancli::emulation::block.threads.size())})
 
 inline void __syncthreads() { gancli::emulation::barrier(); }
-inline void __syncwarp() {
-  gancli::emulation::exchange(0, gancli::emulation::converge);
-}
+inline void __syncwarp() { gancli::emulation::exchange(0, gancli::emulation::converge); }
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
-  return gancli::emulation::exchange(value, gancli::emulation::shuffle_xor)[(gancli::emulation::block.current % 32) ^ mask];
+  return gancli::emulation::exchange(
+      value, gancli::emulation::shuffle_xor)[(gancli::emulation::block.current % 32) ^ mask];
 }
 template <typename T>
 T __shfl_sync(unsigned, T value, int lane) {
@@ -319,7 +318,8 @@ inline float2 read_pair(const float* from) { return {from[0], from[1]}; }
 //   A: element i of 8 is at row group (+ 8 for i in 2, 3, 6, 7), column 2t + i%2 (+ 8 for i ≥ 4)
 //   B: element i of 4 is at row 2t + i%2 (+ 8 for i ≥ 2), column group
 //   C, D: element i of 4 is at row group (+ 8 for i ≥ 2), column 2t + i%2
-inline void multiply_halves(float (&sum)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+inline void multiply_halves(float (&sum)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                            std::uint32_t b1) {
   struct Given {
     float a[8], b[4];
   } mine;

@@ -2,12 +2,12 @@
 // chunks, strides, both products, refusals; against the formula in double. And the plan they are cut by.
 //
 // Every array is a heap block of exactly its size, so that AddressSanitizer sees a float read or written too far.
-#include "cuda/parzen.cu"
-#include "log_sum_exp.h"
-
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
+
+#include "cuda/parzen.cu"
+#include "log_sum_exp.h"
 
 namespace {
 
@@ -175,7 +175,8 @@ int score_file(int argc, char** argv) {
   std::fclose(file);
   std::vector<double> sigmas;
   for (int i = 6; i < argc; ++i) sigmas.push_back(std::atof(argv[i]));
-  const bool plain = std::getenv("GANCLI_CUDA_PRODUCT") && !std::strcmp(std::getenv("GANCLI_CUDA_PRODUCT"), "float32");
+  const bool plain =
+      std::getenv("GANCLI_CUDA_PRODUCT") && !std::strcmp(std::getenv("GANCLI_CUDA_PRODUCT"), "float32");
   const Result result = run(plain ? Product::float32 : Product::split_half, x, samples, sigmas);
   std::fwrite(result.out.data(), 4, result.out.size(), stdout);
   return result.refused[0] == NOT_REFUSED && result.refused[1] == NOT_REFUSED ? EXIT_SUCCESS : EXIT_FAILURE;
