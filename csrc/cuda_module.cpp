@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/maxout.h"
 #include "cuda/parzen.h"
 
 namespace py = pybind11;
@@ -49,6 +50,33 @@ void parzen_log_sum_exp(const std::string& product, std::uintptr_t out, std::uin
       Queue{device, pointer<void>(stream)});
 }
 
+using Address = std::uintptr_t;
+
+std::int64_t maxout_workspace_bytes(std::int64_t batch, std::int64_t in, std::int64_t units,
+                                    std::int64_t pieces) {
+  return gancli::cuda::maxout_workspace_bytes({batch, in, units, pieces});
+}
+
+void maxout_forward(Address x, Address weight, Address bias, std::int64_t batch, std::int64_t in,
+                    std::int64_t units, std::int64_t pieces, Address y, Address index, Address workspace,
+                    int device, Address stream) {
+  py::gil_scoped_release release;
+  gancli::cuda::maxout_forward({batch, in, units, pieces}, pointer<const float>(x),
+                               pointer<const float>(weight), pointer<const float>(bias), pointer<float>(y),
+                               pointer<std::uint8_t>(index), pointer<void>(workspace),
+                               Queue{device, pointer<void>(stream)});
+}
+
+void maxout_backward(Address v_y, Address index, Address x, Address weight, std::int64_t batch,
+                     std::int64_t in, std::int64_t units, std::int64_t pieces, Address v_x, Address v_weight,
+                     Address v_bias, int device, Address stream) {
+  py::gil_scoped_release release;
+  gancli::cuda::maxout_backward({batch, in, units, pieces}, pointer<const float>(v_y),
+                                pointer<const std::uint8_t>(index), pointer<const float>(x),
+                                pointer<const float>(weight), pointer<float>(v_x), pointer<float>(v_weight),
+                                pointer<float>(v_bias), Queue{device, pointer<void>(stream)});
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cuda, module) {
@@ -66,4 +94,16 @@ PYBIND11_MODULE(_cuda, module) {
              py::arg("n"), py::arg("samples_row_stride"), py::arg("samples_column_stride"), py::arg("d"),
              py::arg("sigmas"), py::arg("refused"), py::arg("workspace"), py::arg("device"),
              py::arg("stream"), "Queue the log-sum-exp on a stream (cuda/parzen.h).");
+
+  module.attr("MOST_PIECES") = gancli::cuda::MOST_PIECES;
+  module.def("maxout_workspace_bytes", &maxout_workspace_bytes, py::arg("batch"), py::arg("in_"),
+             py::arg("units"), py::arg("pieces"), "Device memory that maxout_forward needs to work in.");
+  module.def("maxout_forward", &maxout_forward, py::arg("x"), py::arg("weight"), py::arg("bias"),
+             py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"), py::arg("y"),
+             py::arg("index"), py::arg("workspace"), py::arg("device"), py::arg("stream"),
+             "Queue y and index on a stream (cuda/maxout.h).");
+  module.def("maxout_backward", &maxout_backward, py::arg("v_y"), py::arg("index"), py::arg("x"),
+             py::arg("weight"), py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"),
+             py::arg("v_x"), py::arg("v_weight"), py::arg("v_bias"), py::arg("device"), py::arg("stream"),
+             "Queue the gradients whose address is not 0 (cuda/maxout.h).");
 }

@@ -50,6 +50,14 @@ __device__ __forceinline__ void load_fragments(std::uint32_t (&fragments)[4], st
                : "memory");
 }
 
+__device__ __forceinline__ void store_float(std::uint32_t address, float value) {
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
+}
+__device__ __forceinline__ float load_float(std::uint32_t address) {
+  float value;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
+  return value;
+}
 __device__ __forceinline__ float4 load_float4(std::uint32_t address) {
   float4 value;
   asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
@@ -112,10 +120,16 @@ void launch(const char* name, void (*kernel)(Parameters...), Grid grid, cuda::Qu
   if (grid.blocks == 0) return;
   if (grid.shared_bytes > 48 << 10) {
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, grid.shared_bytes), name);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared),
+          name);
   }
-  kernel<<<static_cast<unsigned>(grid.blocks), grid.threads, grid.shared_bytes,
-           static_cast<cudaStream_t>(queue.stream)> > >(arguments...);
-  check(cudaGetLastError(), name);
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(grid.blocks));
+  config.blockDim = dim3(static_cast<unsigned>(grid.threads));
+  config.dynamicSmemBytes = static_cast<std::size_t>(grid.shared_bytes);
+  config.stream = static_cast<cudaStream_t>(queue.stream);
+  check(cudaLaunchKernelEx(&config, kernel, arguments...), name);
 }
 
 // How many blocks of `kernel` the device works on at once.

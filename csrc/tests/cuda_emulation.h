@@ -142,7 +142,7 @@ inline Gifts<T> exchange(const T& value, int kind) {
   return {&given[first]};
 }
 
-enum Kind { shuffle_xor = 1, shuffle, any, fragments, product, converge };
+enum Kind { shuffle_xor = 1, shuffle, any, ballot, fragments, product, converge };
 
 inline void barrier() {
   self().state = Thread::at_barrier;
@@ -256,6 +256,13 @@ inline bool __any_sync(unsigned, bool value) {
   for (int lane = 0; lane < 32; ++lane) any |= all[lane];
   return any;
 }
+inline unsigned __ballot_sync(unsigned, bool value) {
+  const auto all = gancli::emulation::exchange(value, gancli::emulation::ballot);
+  unsigned bits = 0;
+  for (int lane = 0; lane < 32; ++lane) bits |= unsigned(all[lane]) << lane;
+  return bits;
+}
+inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
   const unsigned long long old = *address;
   *address = std::min(old, value);
@@ -306,6 +313,14 @@ inline void load_fragments(std::uint32_t (&result)[4], std::uint32_t address) {
     std::memcpy(&result[matrix], shared_at(all[8 * matrix + lane / 4], 16) + 4 * (lane % 4), 4);
 }
 
+inline void store_float(std::uint32_t address, float value) {
+  std::memcpy(shared_at(address, 4), &value, sizeof value);
+}
+inline float load_float(std::uint32_t address) {
+  float value;
+  std::memcpy(&value, shared_at(address, 4), sizeof value);
+  return value;
+}
 inline float4 load_float4(std::uint32_t address) {
   float4 value;
   std::memcpy(&value, shared_at(address, 16), sizeof value);
