@@ -29,6 +29,14 @@ __device__ __forceinline__ std::uint32_t shared_memory() {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(dynamic_shared_memory));
 }
 
+// The number of this thread in its block, read anew: what follows from it is then computed where it is used, instead of
+// taking registers from where it was first used to where it is last.
+__device__ __forceinline__ int thread_number() {
+  int number;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(number));
+  return number;
+}
+
 // Start copying 16 bytes to shared memory, past the first-level cache.
 __device__ __forceinline__ void copy_16_bytes(std::uint32_t to, const void* from) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");

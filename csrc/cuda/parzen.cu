@@ -212,6 +212,7 @@ __device__ __forceinline__ void fold_tile(Sums& sums, const Scoring& p, const Pl
     __syncwarp();
   }
   const bool upper = place.member & 2, odd = place.member & 1;
+#pragma unroll 1
   for (int s = 0; s < p.widths.count; ++s) {
     const float factor = p.widths.factor[s];
     // Nothing of this tile counts for any row of the warp: the usual case where σ is small.
@@ -275,17 +276,15 @@ __host__ __device__ constexpr int blocks_per_processor(Product product) {
 template <Product product>
 __global__ void __launch_bounds__(tiles::THREADS, blocks_per_processor(product))
     score_tiles(const __grid_constant__ Scoring p) {
-  const int thread = int(threadIdx.x);
   const std::uint32_t shared = gpu::shared_memory();
-  const Place place = tiles::place_of(thread);
-  const Multiplier<product> multiplier(place);
+  const Multiplier<product> multiplier(tiles::place_of(gpu::thread_number()));
   __shared__ Items::Item item;  // the same for all threads: not in registers, which are scarce
 
   for (int number = int(blockIdx.x); number < p.items.count(); number += int(gridDim.x)) {
-    if (thread == 0) item = p.items.at(number);
+    if (gpu::thread_number() == 0) item = p.items.at(number);
     __syncthreads();
     float own_top = -FLT_MAX;
-    *nearest_of(p, thread) = {0, 0};
+    *nearest_of(p, gpu::thread_number()) = {0, 0};
     Sums sums;
     clear(sums);
 
@@ -294,7 +293,7 @@ __global__ void __launch_bounds__(tiles::THREADS, blocks_per_processor(product))
     const auto copy_next = [&](int stage) {
       if (copied_tile < item.last) {
         copy_step(shared + stage * tiles::STAGE_BYTES, p.points, item.row_tile * tiles::ROWS, p.samples,
-                  copied_tile * tiles::COLUMNS, p.row_bytes, copied_step, thread);
+                  copied_tile * tiles::COLUMNS, p.row_bytes, copied_step, gpu::thread_number());
         if (++copied_step == p.steps) {
           copied_step = 0;
           ++copied_tile;
@@ -307,6 +306,7 @@ __global__ void __launch_bounds__(tiles::THREADS, blocks_per_processor(product))
 
     int stage = 0;
     for (int tile = item.first; tile < item.last; ++tile) {
+#pragma unroll 1
       for (int step = 0; step < p.steps; ++step) {
         gpu::wait_for_copies<tiles::STAGES - 2>();
         __syncthreads();  // the step is here for all, and all are done with the stage that is copied to next
@@ -314,11 +314,13 @@ __global__ void __launch_bounds__(tiles::THREADS, blocks_per_processor(product))
         multiplier.step(sums, shared + stage * tiles::STAGE_BYTES);
         stage = stage + 1 == tiles::STAGES ? 0 : stage + 1;
       }
-      fold_tile(sums, p, place, item.row_tile, tile, tile == item.first, running_of(p, thread),
-                nearest_of(p, thread), own_top);
+      const int thread = gpu::thread_number();
+      fold_tile(sums, p, tiles::place_of(thread), item.row_tile, tile, tile == item.first,
+                running_of(p, thread), nearest_of(p, thread), own_top);
       clear(sums);
     }
-    hand_over(p, place, item, running_of(p, thread), nearest_of(p, thread), own_top);
+    const int thread = gpu::thread_number();
+    hand_over(p, tiles::place_of(thread), item, running_of(p, thread), nearest_of(p, thread), own_top);
     __syncthreads();  // the next item's first copies go where these steps were read
   }
 }

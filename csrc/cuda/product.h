@@ -91,7 +91,8 @@ struct Multiplier<Product::split_half> {
   // sums += 32 columns of the tile in `stage`.
   __device__ __forceinline__ void step(Sums& sums, std::uint32_t stage) const {
     constexpr int LO = 4;  // chunks of lower halves follow four of upper ones
-#pragma unroll
+    // One half step at a time: both at once take more registers than two blocks on a processor leave.
+#pragma unroll 1
     for (int chunk = 0; chunk < 4; chunk += 2) {
       std::uint32_t left_hi[2][4], left_lo[2][4];
 #pragma unroll

@@ -276,6 +276,7 @@ namespace gancli::gpu {
 namespace emulation = ::gancli::emulation;
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
+inline int thread_number() { return emulation::block.current; }
 inline std::uint32_t shared_memory() { return 0; }
 
 inline unsigned char* shared_at(std::uint32_t address, int bytes) {
