@@ -14,7 +14,7 @@ REAL_DATA = os.environ.get("GANCLI_DATA")
 
 @pytest.fixture(autouse=True)
 def clean_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("GANCLI_DATA", "GANCLI_BACKEND", "GANCLI_CPU_ISA"):
+    for name in ("GANCLI_DATA", "GANCLI_BACKEND", "GANCLI_CPU_ISA", "GANCLI_CUDA_PRODUCT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

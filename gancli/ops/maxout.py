@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from gancli.errors import InputError
-from gancli.ops import checks, native
+from gancli.ops import checks, maxout_cuda, native
 from gancli.ops.gradients import needed, room_for_gradient
 
 # The winning piece travels to the backward pass as one byte.
@@ -43,8 +43,9 @@ def maxout(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str = "auto") ->
     if torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
             return maxout(x.float(), weight.float(), bias.float(), backend=backend)
-    supported = x.dtype == weight.dtype == bias.dtype == torch.float32 and weight.shape[1] <= MOST_PIECES
-    why_not = f"it computes in float32 with at most {MOST_PIECES} pieces, x is {x.dtype}, weight {weight.dtype}"
+    most = maxout_cuda.MOST_PIECES if x.is_cuda else MOST_PIECES
+    supported = x.dtype == weight.dtype == bias.dtype == torch.float32 and weight.shape[1] <= most
+    why_not = f"it computes in float32 with at most {most} pieces, x is {x.dtype}, weight {weight.dtype}"
     if not native.chosen(backend, "maxout_forward", x.device.type, supported, why_not):
         return _linear_then_max(x, weight, bias)
     y: Tensor
@@ -87,7 +88,7 @@ def _linear_then_max(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return z.max(dim=2).values
 
 
-# ---- the native path: csrc/cpu/maxout.cpp ----
+# ---- the native path: csrc/cpu/maxout.cpp, or csrc/cuda/maxout.cu through maxout_cuda.py ----
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,6 +102,9 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     if inputs == 0:  # nothing but biases
         best = bias.max(dim=1)
         return y.copy_(best.values), index.copy_(best.indices)
+    if x.is_cuda:
+        maxout_cuda.forward(x, weight, bias, y, index)
+        return y, index
     module = native.require("_cpu", "gancli::maxout")
     module.maxout_forward(
         x=x.data_ptr(),
@@ -135,6 +139,9 @@ def _backward(
         if v_bias is not None:
             winner = F.one_hot(index.long(), pieces)
             v_bias.copy_((winner * v_y[..., None]).sum(dim=0))
+        return v_x, v_weight, v_bias
+    if x.is_cuda:
+        maxout_cuda.backward(v_y, index, x, weight, v_x, v_weight, v_bias)
         return v_x, v_weight, v_bias
     module = native.require("_cpu", "gancli::maxout_backward")
     module.maxout_backward(
@@ -176,7 +183,7 @@ class _Maxout(torch.autograd.Function):
     "gancli::maxout",
     mutates_args=(),
     schema="(Tensor x, Tensor weight, Tensor bias) -> (Tensor y, Tensor index)",
-    device_types="cpu",
+    device_types=("cpu", "cuda"),
 )
 def _maxout(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     return _forward(x, weight, bias)
@@ -186,7 +193,7 @@ def _maxout(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     "gancli::maxout_backward",
     mutates_args=(),
     schema="(Tensor v_y, Tensor index, Tensor x, Tensor weight, bool[] needs) -> Tensor[]",
-    device_types="cpu",
+    device_types=("cpu", "cuda"),
 )
 def _maxout_backward(v_y: Tensor, index: Tensor, x: Tensor, weight: Tensor, needs: list[bool]) -> list[Tensor]:
     """Return v_x, v_weight, v_bias, less those that are not needed."""
@@ -218,4 +225,5 @@ def _differentiate(ctx: Any, v_y: Tensor, _: Tensor) -> tuple[Tensor | None, ...
 
 
 _maxout.register_autograd(_differentiate, setup_context=_save)
-_maxout.register_autocast("cpu", torch.float32)
+for _device_type in ("cpu", "cuda"):
+    _maxout.register_autocast(_device_type, torch.float32)

@@ -18,6 +18,8 @@ from gancli.errors import UsageError
 
 Backend = Literal["auto", "torch", "native"]
 BACKENDS: tuple[Backend, ...] = ("auto", "torch", "native")
+LEAST_CAPABILITY = (8, 0)  # asynchronous copies, the kernels' matrix fragments
+CUDA_PRODUCTS = ("split", "float32")
 
 
 @functools.cache
@@ -34,9 +36,8 @@ def load(name: str) -> tuple[ModuleType | None, str]:
     try:
         return importlib.import_module(f"gancli.{name}"), ""
     except ModuleNotFoundError:
-        if name == "_cuda":
-            return None, "this version has no CUDA kernels of its own, tensors on a GPU go through torch"
-        return None, "to get it, install a C++17 compiler and run: pip install --force-reinstall --no-deps ."
+        needed = "CUDA's compiler nvcc" if name == "_cuda" else "a C++17 compiler"
+        return None, f"to get it, install {needed} and run: pip install --force-reinstall --no-deps ."
     except ImportError as error:
         return None, f"it was built but does not load: {error}"
 
@@ -76,6 +77,8 @@ def choose(backend: str, *, operation: str, device_type: str, supported: bool, w
     if wanted == "torch":
         return None
     module, reason = load("_cuda" if device_type == "cuda" else "_cpu")
+    if module is not None and device_type == "cuda" and not cuda_capable():
+        module, reason = None, too_old_gpu()
     if module is not None and not hasattr(module, operation):
         module, reason = None, f"the module has no {operation}; rebuild it from this source tree"
     if module is not None and supported:
@@ -115,6 +118,18 @@ def require(name: str, operation: str) -> ModuleType:
     return module
 
 
+@functools.cache
+def cuda_capable() -> bool:
+    """Say whether every visible GPU runs the CUDA kernels."""
+    count = torch.cuda.device_count()
+    return count > 0 and min(torch.cuda.get_device_capability(i) for i in range(count)) >= LEAST_CAPABILITY
+
+
+def too_old_gpu() -> str:
+    """Return why the CUDA kernels cannot run here."""
+    return f"a GPU here has not compute capability {'.'.join(map(str, LEAST_CAPABILITY))}"
+
+
 def address(tensor: Tensor | None) -> int:
     """Return where the numbers lie, 0 for None."""
     return 0 if tensor is None else tensor.data_ptr()
@@ -130,6 +145,18 @@ def cpu_isa(module: ModuleType) -> str:
     wanted = os.environ.get("GANCLI_CPU_ISA", "") or available[0]
     if wanted not in available:
         raise UsageError(f"GANCLI_CPU_ISA is {wanted!r}, expected one that this machine runs: {', '.join(available)}.")
+    return wanted
+
+
+def cuda_product() -> str:
+    """Return how the CUDA kernels multiply: GANCLI_CUDA_PRODUCT, or else "split", tensor cores at float32 accuracy.
+
+    Raises:
+        UsageError: GANCLI_CUDA_PRODUCT is neither split nor float32.
+    """
+    wanted = os.environ.get("GANCLI_CUDA_PRODUCT", "") or CUDA_PRODUCTS[0]
+    if wanted not in CUDA_PRODUCTS:
+        raise UsageError(f"GANCLI_CUDA_PRODUCT is {wanted!r}, expected one of {', '.join(CUDA_PRODUCTS)}.")
     return wanted
 
 
@@ -152,7 +179,8 @@ def describe_cuda() -> dict[str, Any]:
 
     module, reason = load("_cuda")
     archs = list(module.archs()) if module is not None and hasattr(module, "archs") else None
-    usable = module is not None and torch.cuda.is_available()
+    visible = torch.cuda.is_available()
+    usable = module is not None and visible and cuda_capable()
     if module is not None and not usable:
-        reason = f"torch {torch.__version__} sees no CUDA device"
+        reason = too_old_gpu() if visible else f"torch {torch.__version__} sees no CUDA device"
     return {"built": module is not None, "archs": archs, "usable": usable, "reason": reason or None}

@@ -21,6 +21,8 @@ TILE_ROWS = 256
 TILE_COLUMNS = 4096
 # Columns of one matrix product: float32 rounding grows with the length of a sum, so that d is summed in pieces.
 SLAB = 256
+# The CUDA kernel addresses the bytes of a packed row in 32 bits.
+MOST_COLUMNS = 2**29 - 1
 
 
 def parzen_log_sum_exp(
@@ -42,6 +44,9 @@ def parzen_log_sum_exp(
     Returns:
         L (s, m), float32 (float64 if x or samples is float64), in nats.
 
+    Memory beyond inputs and result: O(m·s) and tiles on the CPU. On a GPU at most 256 MiB for d up to 10 million,
+    whatever m, n and s; beyond that 8·d bytes.
+
     Raises:
         InputError: a shape, dtype or width is off, a row holds NaN or infinity, or lies so far from the rest that its
             squared distances overflow.
@@ -54,8 +59,8 @@ def parzen_log_sum_exp(
         backend,
         operation="parzen_log_sum_exp",
         device_type=x.device.type,
-        supported=x.dtype == torch.float32,
-        why_not=f"it computes in float32, the inputs are {x.dtype}",
+        supported=x.dtype == torch.float32 and x.shape[1] <= MOST_COLUMNS,
+        why_not=f"it computes in float32 with d up to {MOST_COLUMNS}, got {x.dtype} and d = {x.shape[1]}",
     )
     if module is None:
         checks.require_finite_rows("x", x)
@@ -168,6 +173,48 @@ def _native(x: Tensor, samples: Tensor, sigmas: Tensor) -> Tensor:
         checks.require_finite_rows("x", x)
         checks.require_finite_rows("samples", samples)
         raise _overflow_error(refused)
+    return result
+
+
+@_native.register_kernel("cuda")
+def _(x: Tensor, samples: Tensor, sigmas: Tensor) -> Tensor:
+    """Run csrc/cuda/parzen.cu: x, samples float32 on one GPU, sigmas float64 on the CPU."""
+    module, reason = native.load("_cuda")
+    if module is None:
+        raise UsageError(f"gancli::parzen_log_sum_exp has no native module: {reason}.")
+    (m, d), n, product, device = x.shape, len(samples), native.cuda_product(), x.device.index
+    result = x.new_empty((len(sigmas), m))
+    if result.numel() == 0:
+        return result
+    with torch.cuda.device(x.device):
+        # From torch's allocator, which keeps memory in use until the work queued on this stream is done.
+        workspace = x.new_empty(module.parzen_workspace_bytes(product, m, n, d, len(sigmas), device), dtype=torch.uint8)
+        refused = torch.full((2,), module.NOT_REFUSED, dtype=torch.int64, device=x.device)
+        module.parzen_log_sum_exp(
+            product=product,
+            out=result.data_ptr(),
+            x=x.data_ptr(),
+            m=m,
+            x_row_stride=x.stride(0),
+            x_column_stride=x.stride(1),
+            samples=samples.data_ptr(),
+            n=n,
+            samples_row_stride=samples.stride(0),
+            samples_column_stride=samples.stride(1),
+            d=d,
+            sigmas=sigmas.tolist(),
+            refused=refused.data_ptr(),
+            workspace=workspace.data_ptr(),
+            device=device,
+            stream=torch.cuda.current_stream().cuda_stream,
+        )
+        rows = refused.tolist()
+    for name, row in zip(("x", "samples"), rows, strict=True):
+        if row != module.NOT_REFUSED:
+            # The centre comes from samples: what is wrong with them can show in x first.
+            checks.require_finite_rows("x", x)
+            checks.require_finite_rows("samples", samples)
+            raise _overflow_error(name)
     return result
 
 
