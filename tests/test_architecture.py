@@ -11,7 +11,18 @@ import pytest
 import gancli
 
 ROOT = Path(gancli.__file__).parent
-LEVELS = {"ops": 0, "nets": 1, "data": 1, "config": 2, "presets": 2, "evaluate": 2, "figures": 2, "train": 2, "theory": 2, "cli": 3}
+LEVELS = {
+    "ops": 0,
+    "nets": 1,
+    "data": 1,
+    "config": 2,
+    "presets": 2,
+    "evaluate": 2,
+    "figures": 2,
+    "train": 2,
+    "theory": 2,
+    "cli": 3,
+}
 SHARED = {"config", "presets", "errors", "files", "__init__", "__main__"}
 
 

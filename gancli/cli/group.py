@@ -49,6 +49,7 @@ def main() -> None:
     gancli train                       train on digits that gancli draws itself, in about two minutes
     gancli sample --interpolate        Figure 3 from the newest run
     gancli parzen                      its Parzen-window log-likelihood, as in Table 1
+    gancli theory                      Figure 1, and what the paper proves beside exact figures
     """
 
 
@@ -57,9 +58,10 @@ def _register() -> None:
     from gancli.cli.info import info
     from gancli.cli.parzen import parzen
     from gancli.cli.sample import sample
+    from gancli.cli.theory import theory
     from gancli.cli.train import train
 
-    for command in (train, sample, parzen, data, info):
+    for command in (train, sample, parzen, theory, data, info):
         main.add_command(command)
 
 

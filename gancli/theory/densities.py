@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _GRID = 2049  # points at which G's slope is looked at for changes of sign
 _FINER = 33  # points of the second look, where the slope comes close to zero without changing sign
 _ITERATIONS = 100  # of a bracketed Newton search at most; halving alone would need about 53
 _STILL = 1e-13  # a step this short is the last: what Newton would still correct is below rounding
+_NEGLIGIBLE = 1e-9  # mass of z that may be left out where G has stopped moving
 _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -45,10 +47,10 @@ class Prior:
         return -0.5 * z.square() - _LOG_ROOT_2PI
 
 
-# Beyond ±12 a standard normal has a mass of 4e-33.
+# Beyond ±9 a standard normal has a mass of 2e-19, which rounding takes from 1.
 PRIORS = {
     "uniform": Prior("uniform", -math.sqrt(3), math.sqrt(3)),
-    "gaussian": Prior("gaussian", -12.0, 12.0),
+    "gaussian": Prior("gaussian", -9.0, 9.0),
 }
 
 
@@ -150,24 +152,18 @@ class PushForward:
         breakpoints_x: where integrals over x must be split.
 
     Raises:
-        GancliError: G is constant on an interval, so that p_g has no density.
+        GancliError: G is constant on an interval that matters, so that p_g has no density, or not finite.
     """
 
     def __init__(self, G: Map, prior: Prior) -> None:
         self.G, self.prior = G, prior
-        z = torch.linspace(prior.low, prior.high, _GRID, dtype=torch.float64)
+        z = _moving_part(G, prior, torch.linspace(prior.low, prior.high, _GRID, dtype=torch.float64))
         z = torch.cat([z, *_closer_looks(G, z)]).unique()
         x, slope = G(z)
-        if not torch.isfinite(x).all():
-            raise GancliError("The generator's values are not finite; it has diverged.")
-        flat = (slope == 0) & (slope.roll(-1) == 0)
-        if flat[:-1].any():
-            where = float(z[flat.nonzero()[0, 0]])
-            raise GancliError(f"The generator is constant near z = {where:.4g}, so p_g has no density.")
         self.turning = _sign_changes(G, z, slope)
         ends = torch.cat([z[:1], self.turning, z[-1:]])
         self._pieces = [
-            torch.cat([a[None], z[(z > a) & (z < b)], b[None]]) for a, b in zip(ends, ends[1:], strict=False)
+            torch.cat([a[None], z[(z > a) & (z < b)], b[None]]) for a, b in itertools.pairwise(ends)
         ]
         self._values = [G(piece)[0] for piece in self._pieces]
         folds = G(ends)[0]
@@ -214,6 +210,22 @@ class PushForward:
         right = torch.searchsorted(values, sign * x).clamp(1, len(values) - 1)
         z, slope = _solve_increasing(rising, sign * x, self._pieces[i][right - 1], self._pieces[i][right])
         return z, sign * slope
+
+
+def _moving_part(G: Map, prior: Prior, z: Tensor) -> Tensor:
+    """Return the part of a grid on which G moves, without the far tails in which a network's units are saturated."""
+    x, slope = G(z)
+    if not torch.isfinite(x).all():
+        raise GancliError("The generator's values are not finite; it has diverged.")
+    flat = (slope[1:] == 0) & (slope[:-1] == 0)
+    if flat.any():
+        mass = prior.log_density(z[:-1][flat]).exp().sum() * (z[1] - z[0])
+        if mass > _NEGLIGIBLE or flat.all():
+            where = float(z[:-1][flat].abs().min())
+            raise GancliError(f"The generator is constant around |z| = {where:.4g}, so p_g has no density.")
+        moving = (~flat).nonzero()[:, 0]
+        z = z[int(moving[0]) : int(moving[-1]) + 2]
+    return z
 
 
 def _closer_looks(G: Map, z: Tensor) -> list[Tensor]:

@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from gancli.data.gaussian import Mixture
 from gancli.theory.densities import PushForward, log_mixture_density
-from gancli.theory.quadrature import panel_rule
+from gancli.theory.quadrature import ORDER, panel_rule
 
 LOG_4 = math.log(4)
 _REACH = 9  # standard deviations beyond which p_data has a mass of 2e-19
@@ -28,11 +28,12 @@ class Comparison:
     Args:
         data: p_data.
         model: p_g.
+        order: nodes per panel of the quadrature.
 
     Source: section 4 of the paper.
     """
 
-    def __init__(self, data: Mixture, model: PushForward) -> None:
+    def __init__(self, data: Mixture, model: PushForward, order: int = ORDER) -> None:
         self.data, self.model = data, model
         ends = [
             mean + step * std
@@ -41,8 +42,8 @@ class Comparison:
         ]
         low, high = min(ends), max(ends)
         inside = model.breakpoints_x[(model.breakpoints_x > low) & (model.breakpoints_x < high)]
-        over_x = panel_rule(torch.cat([torch.tensor(ends, dtype=torch.float64), inside]))
-        over_z = panel_rule(model.breakpoints_z)
+        over_x = panel_rule(torch.cat([torch.tensor(ends, dtype=torch.float64), inside]), order)
+        over_z = panel_rule(model.breakpoints_z, order)
         self.x = over_x.nodes
         self.x_g, self._model_g = model.log_density_of_images(over_z.nodes)
         self._data_x, self._data_g = log_mixture_density(data, self.x), log_mixture_density(data, self.x_g)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,9 +41,7 @@ def line_config(target: Line, *, k: int, loss: str, seed: int, steps: int) -> Co
         **_SHARED,
         dataset="gaussian",
         preset="gaussian",
-        generator="dense 32 tanh irange=1.5 brange=1.5, "
-        f"{'' if len(target.mixture.means) == 1 else 'dense 32 tanh irange=0.4 brange=0.4, '}"
-        f"dense out linear irange=0.3 bias={target.start:g}",
+        generator=target.generator,
         discriminator="dense 48 tanh irange=2 brange=8, dense 48 tanh irange=0.2, dense 1 sigmoid irange=0.2",
         noise_dim=1,
         lr=4e-3,
@@ -95,14 +94,22 @@ class Play:
         self._drawn = 0
         self._rng = make_rng(config.seed, "play")
 
-    def iterate(self, game: Game | None = None) -> None:
-        """Play one iteration of Algorithm 1; with `game`, by other rules on the same noise and data."""
-        game = game or self.game
+    def iterate(self) -> None:
+        """Play one iteration of Algorithm 1."""
         rate = learning_rate(self.config, self.step)
-        set_schedule(game.update_G, rate, momentum(self.config, 1))
-        set_schedule(game.update_D, rate, momentum(self.config, 1))
-        ITERATIONS[self.config.updates](game, self._sample_z, self._sample_x)
+        self._set_rates(self.game, rate, rate)
+        ITERATIONS[self.config.updates](self.game, self._sample_z, self._sample_x)
         self.step += 1
+
+    def descend_G(self, game: Game) -> None:  # noqa: N802  # the player's name
+        """Let the generator of another game take one step against its D, which stays: its rate is 0."""
+        game = replace(game, k=1, update_D=torch.optim.SGD(game.D.parameters(), lr=0.0))
+        self._set_rates(game, learning_rate(self.config, self.step), 0.0)
+        ITERATIONS["alternating"](game, self._sample_z, self._sample_x)
+
+    def _set_rates(self, game: Game, rate_G: float, rate_D: float) -> None:
+        for rule, rate in ((game.update_G, rate_G), (game.update_D, rate_D)):
+            set_schedule(rule, rate, momentum(self.config, 1))
 
     def run(self, every: int, report: Callable[[int], None]) -> None:
         """Play to the end, with a report at the start, after every `every` iterations, and at the end."""

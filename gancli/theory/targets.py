@@ -21,12 +21,12 @@ class Line:
     Attributes:
         sentence: what it is.
         mixture: p_data.
-        start: where the untrained generator's samples lie.
+        generator: the layers of a generator that can learn it.
     """
 
     sentence: str
     mixture: Mixture
-    start: float = 0.0
+    generator: str
 
     def draw(self, seed: int) -> Tensor:
         """Return the training examples, (n, 1, 1, 1) float32."""
@@ -56,13 +56,19 @@ class Plane:
         return x.view(-1, 2, 1, 1)
 
 
+_BENDING = "dense 32 tanh irange=1.5 brange=1.5, dense 32 tanh irange=0.4 brange=0.4, dense out linear irange=0.3"
 _RING = tuple((2 * math.cos(i * math.pi / 4), 2 * math.sin(i * math.pi / 4)) for i in range(8))
 _GRID = tuple((float(x), float(y)) for x in range(-4, 5, 2) for y in range(-4, 5, 2))
 
 TARGETS: dict[str, Line | Plane] = {
-    "one": Line("one mode, N(0, 1)", Mixture((0.0,), (1.0,), (1.0,)), start=3.0),
-    "several": Line("three modes", MIXTURES["gaussian-mixture"]),
-    "far": Line("two modes twenty standard deviations apart", Mixture((-5.0, 5.0), (0.5, 0.5), (0.5, 0.5))),
+    # G starts nearly straight and to one side, as Figure 1 draws it.
+    "one": Line(
+        "one mode, N(0, 1)",
+        Mixture((0.0,), (1.0,), (1.0,)),
+        "dense 32 tanh irange=0.5 brange=0.5, dense out linear irange=0.3 bias=3",
+    ),
+    "several": Line("three modes", MIXTURES["gaussian-mixture"], _BENDING),
+    "far": Line("two modes twenty standard deviations apart", Mixture((-5.0, 5.0), (0.5, 0.5), (0.5, 0.5)), _BENDING),
     # The sizes that papers on mode collapse use: Metz et al. 2017, Srivastava et al. 2017.
     "ring": Plane("8 modes on a ring", _RING, 0.02),
     "grid": Plane("5×5 modes on a grid", _GRID, 0.05),
