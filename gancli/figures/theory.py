@@ -58,6 +58,7 @@ def save_theory_curves(
 
     dress(distances, x_label="iteration", y_label="nats")
     distances.set_yscale("log")
+    distances.minorticks_off()
     distances.plot(steps, [2 * one for one in jsd], color=GREEN, linewidth=1.8, label="C(G) + log 4 = 2 JSD")
     distances.plot(steps, jsd, color=ORANGE, linewidth=1.8, label="JSD")
     behind = [max(c - v, _LOWEST) for c, v in zip(c_of_g, value, strict=True)]
@@ -87,7 +88,7 @@ def save_saturation(
     dress(
         axes,
         x_label="mean of D(G(z)):  0, D is sure that samples are samples;  1, D is fooled",
-        y_label="‖∂ loss / ∂ θ_G‖",
+        y_label="norm of G's gradient",
     )
     axes.set_xscale("logit")
     axes.set_yscale("log")
@@ -95,10 +96,16 @@ def save_saturation(
         axes.plot(d_of_g, values, color=colours[name], linewidth=2.2, label=names[name])
     axes.axvspan(d_of_g[0], 0.01, color=ORANGE, alpha=0.08, linewidth=0)
     axes.text(
-        0.0006, 0.06, "early in training", transform=axes.get_xaxis_transform(), fontsize=10, color=INK, ha="center"
+        0.00024,
+        0.05,
+        "early: D rejects samples",
+        transform=axes.get_xaxis_transform(),
+        fontsize=10,
+        color=INK,
+        ha="center",
     )
     axes.set_xlim(d_of_g[0], d_of_g[-1])
-    ticks = [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999]
+    ticks = [1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     add_legend(axes)

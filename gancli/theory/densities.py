@@ -162,9 +162,7 @@ class PushForward:
         x, slope = G(z)
         self.turning = _sign_changes(G, z, slope)
         ends = torch.cat([z[:1], self.turning, z[-1:]])
-        self._pieces = [
-            torch.cat([a[None], z[(z > a) & (z < b)], b[None]]) for a, b in itertools.pairwise(ends)
-        ]
+        self._pieces = [torch.cat([a[None], z[(z > a) & (z < b)], b[None]]) for a, b in itertools.pairwise(ends)]
         self._values = [G(piece)[0] for piece in self._pieces]
         folds = G(ends)[0]
         preimages = [self._solve(i, folds[inside])[0] for i, inside in enumerate(self._covered(folds))]

@@ -65,7 +65,7 @@ def plane_config(*, k: int, loss: str, seed: int, steps: int) -> Config:
         "dense 1 sigmoid irange=0.1",
         noise_dim=2,
         lr=1e-3,
-        lr_decay=1.0,
+        lr_decay=1.001,
         k=k,
         loss=loss,
         seed=seed,

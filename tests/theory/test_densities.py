@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_an_affine_generator_gives_a_normal(slope):
     assert density(model, x) == pytest.approx(stats.norm.pdf(x, 1, abs(slope)), rel=1e-12)
 
 
-def test_a_uniform_z_stays_uniform_and_ends_where_G_ends():
+def test_a_uniform_z_stays_uniform_and_ends_where_it_ends():
     model = PushForward(differentiable_map(lambda z: 2 * z), UNIFORM)
     x = tensor(-3.5, -3.4, 0.0, 3.4, 3.5)
     assert density(model, x) == pytest.approx([0, *[1 / (4 * math.sqrt(3))] * 3, 0], rel=1e-14)
@@ -121,7 +122,7 @@ def test_the_density_of_a_folding_network_agrees_with_its_samples():
     samples = network_map(G)(torch.randn(n, dtype=torch.float64))[0]
     edges = torch.quantile(samples[:10_000], torch.linspace(0, 1, 21, dtype=torch.float64))
     edges[0], edges[-1] = samples.min() - 1, samples.max() + 1
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         inside = model.breakpoints_x[(model.breakpoints_x > low) & (model.breakpoints_x < high)]
         rule = panel_rule(torch.cat([low[None], inside, high[None]]))
         p = rule.integrate(model.log_density(rule.nodes).exp())
@@ -129,7 +130,7 @@ def test_the_density_of_a_folding_network_agrees_with_its_samples():
         assert share == pytest.approx(p, abs=4.5 * math.sqrt(p * (1 - p) / n))
 
 
-def test_a_point_that_G_made_has_a_density_there():
+def test_a_made_point_has_a_density_there():
     model = PushForward(network_map(make_network(1)), GAUSSIAN)
     z = torch.cat([torch.linspace(-9, 9, 500, dtype=torch.float64), model.turning + 1e-9])
     x, log_p = model.log_density_of_images(z)

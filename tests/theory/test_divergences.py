@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -36,7 +37,7 @@ def scipy_jsd(p: object, q: object, edges: list[float]) -> float:
         middle = (a + b) / 2
         return 0.5 * sum(c * math.log(c / middle) for c in (a, b) if c > 0)
 
-    pieces = zip(edges, edges[1:], strict=False)
+    pieces = itertools.pairwise(edges)
     return sum(integrate.quad(integrand, a, b, epsabs=1e-13, epsrel=1e-12, limit=400)[0] for a, b in pieces)
 
 
@@ -112,11 +113,11 @@ def test_the_optimal_discriminator_is_p_data_over_the_sum():
 def test_the_value_of_any_discriminator_is_its_definition_and_below_c():
     found = against(UNIT, affine(1, 2))
 
-    def D(x: float) -> float:
+    def d_of(x: float) -> float:
         return 1 / (1 + math.exp(x - 0.5))
 
     def integrand(x: float) -> float:
-        return float(stats.norm.pdf(x) * math.log(D(x)) + stats.norm.pdf(x, 2) * math.log(1 - D(x)))
+        return float(stats.norm.pdf(x) * math.log(d_of(x)) + stats.norm.pdf(x, 2) * math.log(1 - d_of(x)))
 
     expected = integrate.quad(integrand, -12, 14, epsabs=1e-13, limit=300)[0]
     assert found.value(lambda x: 0.5 - x) == pytest.approx(expected, abs=1e-11)
