@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from gancli.config import Config
 from gancli.errors import InputError
 from gancli.nets.networks import Discriminator, initialise_network
 from gancli.presets import resolve
@@ -73,10 +72,10 @@ def jsd_lower_bound(data: Tensor, samples: Tensor, *, seed: int = 1, backend: st
             f"A classifier needs {LEAST_POINTS} points on either side or more, got {len(data)} and {len(samples)}."
         )
     rng = make_rng(seed, "classifier")
-    sets = [points[torch.randperm(len(points), generator=rng).to(points.device)] for points in (data, samples)]
-    fit, watch, unseen = zip(*(_three_parts(points) for points in sets), strict=True)
-    centre, scale = _unit(fit[0])
-    (fit, watch, unseen) = ([(points - centre) / scale for points in part] for part in (fit, watch, unseen))
+    shuffled = [points[torch.randperm(len(points), generator=rng).to(points.device)] for points in (data, samples)]
+    parts = [_three_parts(points) for points in shuffled]
+    centre, scale = _unit(parts[0][0])
+    fit, watch, unseen = ([(one[i] - centre) / scale for one in parts] for i in range(3))
     D, epochs = _train(_network(tuple(data.shape[1:]), backend), fit, watch, rng, seed)
     real, fake = (_logits(D, points) for points in unseen)
     log_d, log_not_d = -softplus(-real), -softplus(fake)  # log D(x), log(1 - D(G(z)))
@@ -107,11 +106,11 @@ def _unit(points: Tensor) -> tuple[Tensor, Tensor]:
     return centre, (points - centre).square().mean().sqrt().clamp(min=1e-12)
 
 
-def _network(shape: tuple[int, ...], backend: str) -> tuple[Config, Discriminator]:
+def _network(shape: tuple[int, ...], backend: str) -> Discriminator:
     """Return the discriminator of the paper's MNIST configuration, or for a few values that of `gaussian`."""
     config = resolve("gaussian" if math.prod(shape) <= _FEW_VALUES else "mnist", None, {"backend": backend})
     channels, height, width = shape
-    return config, Discriminator(
+    return Discriminator(
         config.discriminator,
         (channels, height, width),
         keep_input=config.keep_input,
@@ -121,14 +120,13 @@ def _network(shape: tuple[int, ...], backend: str) -> tuple[Config, Discriminato
 
 
 def _train(
-    network: tuple[Config, Discriminator],
+    D: Discriminator,
     fit: list[Tensor],
     watch: list[Tensor],
     rng: torch.Generator,
     seed: int,
 ) -> tuple[Discriminator, int]:
     """Ascend V on `fit` until it has stopped rising on `watch`; return D at its best, and the epoch that was."""
-    _, D = network
     device = fit[0].device
     initialise_network(D, make_rng(seed, "classifier/weights"))
     D.to(device).share_rng(make_rng(seed, "classifier/dropout", device))
@@ -143,7 +141,8 @@ def _train(
             rule.zero_grad()
             discriminator_loss(logits[:_BATCH], logits[_BATCH:]).backward()
             rule.step()
-        value = -float(discriminator_loss(*(_logits(D, points) for points in watch)))
+        real, fake = (_logits(D, points) for points in watch)
+        value = -float(discriminator_loss(real, fake))
         if value > best:
             best, best_epoch, kept = value, epoch, copy.deepcopy(D.state_dict())
         elif epoch - best_epoch >= _PATIENCE:

@@ -102,8 +102,8 @@ def rasterise(figure: Figure) -> NDArray[np.uint8]:
 
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)  # noqa: S101  # new_figure made it
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]  # type: ignore[no-untyped-call]
     return np.ascontiguousarray(pixels[: len(pixels) // 2 * 2, : pixels.shape[1] // 2 * 2])
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gancli.figures.figure1 import rasterise
 from gancli.figures.style import BLUE, FAINT, GREEN, INK, ORANGE, add_legend, dress, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 
@@ -187,13 +191,10 @@ def save_plane(
     save_figure(path, figure)
 
 
-def _scatter(axes: object, data: Floats, cloud: Floats, *, size: float) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)  # noqa: S101
+def _scatter(axes: Axes, data: Floats, cloud: Floats, *, size: float) -> None:
     reach = float(np.abs(data).max()) * 1.25
-    axes.scatter(*data.T, s=size, color="black", alpha=0.25, linewidths=0)
-    axes.scatter(*cloud.T, s=size, color=GREEN, alpha=0.6, linewidths=0)
+    axes.scatter(data[:, 0], data[:, 1], s=size, color="black", alpha=0.25, linewidths=0)
+    axes.scatter(cloud[:, 0], cloud[:, 1], s=size, color=GREEN, alpha=0.6, linewidths=0)
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-reach, reach)
     axes.set_aspect("equal")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,14 +72,14 @@ class PlaneResult:
 
 
 def play_plane(
-    target: Plane, play: Play, every: int, progress: Callable[[Coverage], None] = lambda report: None
+    target: Plane, play: Play, moments: Sequence[int], progress: Callable[[Coverage], None] = lambda report: None
 ) -> PlaneResult:
     """Play a game to its end, looking at its samples on the way.
 
     Args:
         target: the data.
         play: the game, not yet begun.
-        every: iterations from one report to the next.
+        moments: iterations after which to look, increasing; the last one is the end.
         progress: called with each report.
     """
     z = draw_noise(play.config.noise, NUM_SAMPLES, play.game.G.noise_dim, make_rng(play.config.seed, "samples"))
@@ -92,6 +92,6 @@ def play_plane(
         clouds.append(samples.double().numpy())
         progress(reports[-1])
 
-    play.run(every, look)
+    play.run(moments, look)
     data = target.draw(play.config.seed)[:NUM_SAMPLES].flatten(1).double().numpy()
     return PlaneResult(reports, clouds, data)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from gancli.train.algorithm1 import Game
 # Figure 1(a) is the first report at which p_g has come this near: still to one side, yet among the data.
 _NEAR = 0.12
 _MOST_G_STEPS = 200
+_TRAINING_ORDER = 12  # nodes per panel for training D; what is printed of it comes from the full rule
 _POINTS = 700  # positions of a curve
 _ARROWS = 21
 
@@ -73,14 +73,14 @@ class LineResult:
 
 
 def play_line(
-    target: Line, play: Play, every: int, progress: Callable[[LineReport], None] = lambda report: None
+    target: Line, play: Play, moments: Sequence[int], progress: Callable[[LineReport], None] = lambda report: None
 ) -> LineResult:
     """Play a game to its end and look at it exactly on the way.
 
     Args:
         target: the data.
         play: the game, not yet begun.
-        every: iterations from one report to the next.
+        moments: iterations after which to look, increasing; the last one is the end.
         progress: called with each report.
     """
     reports: list[LineReport] = []
@@ -98,7 +98,7 @@ def play_line(
         frames.append(snapshot(target, comparison, play.game.D, title))
         progress(report)
 
-    play.run(every, look)
+    play.run(moments, look)
     last = compare(target, play)
     near, comparison, report = kept[0]
     panels = _four_panels(target, play, near, comparison, report)
@@ -118,15 +118,15 @@ def snapshot(target: Line, comparison: Comparison, D: Discriminator, title: str)
     prior = comparison.model.prior
     share = (torch.arange(_ARROWS, dtype=torch.float64) + 0.5) / _ARROWS
     z = torch.special.ndtri(share) if prior.kind == "gaussian" else prior.low + share * (prior.high - prior.low)
-    curves = (
-        x,
-        logit_of(D)(x).sigmoid(),
-        log_mixture_density(target.mixture, x).exp(),
-        comparison.model.log_density(x).exp(),
-        z,
-        comparison.model.G(z)[0],
+    return Snapshot(
+        x=x.numpy(),
+        d=logit_of(D)(x).sigmoid().numpy(),
+        p_data=log_mixture_density(target.mixture, x).exp().numpy(),
+        p_g=comparison.model.log_density(x).exp().numpy(),
+        z=z.numpy(),
+        x_of_z=comparison.model.G(z)[0].numpy(),
+        title=title,
     )
-    return Snapshot(*(np.asarray(curve.numpy(), dtype=np.float64) for curve in curves), title=title)
 
 
 def _positions(target: Line) -> Tensor:
@@ -153,7 +153,7 @@ def _report(step: int, D: Discriminator, comparison: Comparison) -> LineReport:
 
 def _four_panels(target: Line, play: Play, near: Game, comparison: Comparison, report: LineReport) -> list[Snapshot]:
     """Return (a), (b) and (c): as it was, D at its optimum, and G after its steps against that D."""
-    best = train_to_optimum(near.D, comparison)
+    best = train_to_optimum(near.D, Comparison(comparison.data, comparison.model, _TRAINING_ORDER))
     gap = comparison.c_of_g - comparison.value(logit_of(best))
     game = replace(copy.deepcopy(near), D=copy.deepcopy(best).float())
     steps, after = 0, comparison
@@ -165,6 +165,6 @@ def _four_panels(target: Line, play: Play, near: Game, comparison: Comparison, r
         steps, after = steps + 1, moved
     return [
         snapshot(target, comparison, near.D, f"near convergence\niteration {report.step:,}, JSD {report.jsd:.3f}"),
-        snapshot(target, comparison, best, f"D trained to D*\nC(G) − V = {gap:.0e}"),
+        snapshot(target, comparison, best, f"D trained to D*\nC(G) − V = {gap:.0e}".replace("-", "−")),
         snapshot(target, after, best, f"G after {steps} steps\nagainst that D, JSD {after.jsd:.3f}"),
     ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from gancli.nets.networks import Discriminator
 from gancli.theory.divergences import Comparison
 
-_ITERATIONS = 250
+_ITERATIONS = 150
 _HISTORY = 20
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -78,7 +78,7 @@ class Play:
 
     Args:
         target: the data.
-        config: everything else; `steps` is its length.
+        config: everything else.
 
     Attributes:
         game: the two players.
@@ -111,14 +111,12 @@ class Play:
         for rule, rate in ((game.update_G, rate_G), (game.update_D, rate_D)):
             set_schedule(rule, rate, momentum(self.config, 1))
 
-    def run(self, every: int, report: Callable[[int], None]) -> None:
-        """Play to the end, with a report at the start, after every `every` iterations, and at the end."""
-        total = self.config.steps or 0
-        while self.step < total:
-            if self.step % every == 0:
-                report(self.step)
-            self.iterate()
-        report(self.step)
+    def run(self, moments: Sequence[int], report: Callable[[int], None]) -> None:
+        """Play until the last of some moments, counted in iterations and increasing, with a report at each."""
+        for moment in moments:
+            while self.step < moment:
+                self.iterate()
+            report(moment)
 
     def _sample_z(self) -> Tensor:
         return draw_noise(self.config.noise, self.config.batch_size, self.game.G.noise_dim, self._rng)

@@ -104,14 +104,14 @@ def show(
         GancliError: a file cannot be written, or the generator has diverged.
     """
     target = get_target(data)
-    settings = {
+    if steps is not None and steps < 2:
+        raise UsageError(f"--steps must be at least 2, got {steps}.")
+    settings: dict[str, Any] = {
         "k": K[type(target)] if k is None else k,
         "loss": loss,
         "seed": seed,
         "steps": STEPS[type(target)] if steps is None else steps,
     }
-    if settings["steps"] < 2:
-        raise UsageError(f"--steps must be at least 2, got {settings['steps']}.")
     listener = listener or Listener()
     if isinstance(target, Line):
         shown = _show_line(data, target, settings, out, listener)
@@ -126,7 +126,7 @@ def show(
 def _show_line(data: str, target: Line, settings: dict[str, Any], out: Path, listener: Listener) -> Shown:
     config = line_config(target, **settings)
     play = Play(target, config)
-    result = play_line(target, play, _every(settings), listener.report)
+    result = play_line(target, play, _moments(settings["steps"]), listener.report)
     shown = Shown(data, settings, result.reports)
     listener.note("checking the propositions")
     for check in check_all(target.mixture, config):
@@ -156,7 +156,7 @@ def _show_line(data: str, target: Line, settings: dict[str, Any], out: Path, lis
 
 def _show_plane(data: str, target: Plane, settings: dict[str, Any], out: Path, listener: Listener) -> Shown:
     config = plane_config(**settings)
-    result = play_plane(target, Play(target, config), _every(settings), listener.report)
+    result = play_plane(target, Play(target, config), _moments(settings["steps"]), listener.report)
     shown = Shown(data, settings, result.reports)
     listener.note("drawing")
     titles = [
@@ -164,7 +164,7 @@ def _show_plane(data: str, target: Plane, settings: dict[str, Any], out: Path, l
         for report in result.reports
     ]
     last = len(result.reports) - 1
-    moments = sorted({round(last * i / (_MOMENTS - 1)) ** 2 // max(last, 1) for i in range(_MOMENTS)})
+    moments = sorted({round(last * i / (_MOMENTS - 1)) for i in range(_MOMENTS)})
     coverage = out / "coverage.png"
     save_plane(
         coverage,
@@ -183,8 +183,9 @@ def _show_plane(data: str, target: Plane, settings: dict[str, Any], out: Path, l
     return shown
 
 
-def _every(settings: dict[str, Any]) -> int:
-    return max(1, settings["steps"] // FRAMES)
+def _moments(steps: int) -> list[int]:
+    """Return when to look: often at first, when everything moves, and at the end."""
+    return sorted({round(steps * (i / FRAMES) ** 2) for i in range(FRAMES + 1)})
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
