@@ -51,24 +51,15 @@ def theory(data: str, k: int | None, loss: str, steps: int | None, seed: int, ou
     """
     from gancli.theory.show import Listener, show
 
-    console, aside = result_console(as_json), progress_console()
-    tables = _Tables(console)
-    shown = show(
-        data,
-        out,
-        k=k,
-        loss=loss,
-        seed=seed,
-        steps=steps,
-        listener=Listener(
-            report=tables.report, check=tables.check, note=lambda words: aside.print(f"… {words}", markup=False)
-        ),
-    )
+    console = result_console(as_json)
+    tables = _Tables(console, progress_console())
+    listener = Listener(report=tables.report, check=tables.check, note=tables.note)
+    shown = show(data, out, k=k, loss=loss, seed=seed, steps=steps, listener=listener)
     if as_json:
         print_json(shown.as_dict())
         return
     for remark in shown.remarks:
-        aside.print(remark, markup=False)
+        click.echo(remark, err=True)
     for file in shown.files:
         console.print(f"  wrote {file}", markup=False)
 
@@ -76,18 +67,30 @@ def theory(data: str, k: int | None, loss: str, steps: int | None, seed: int, ou
 class _Tables:
     """Prints the game's reports and the checks as they come."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, aside: Console) -> None:
+        self._console, self._aside = console, aside
         self._reports = 0
+        self._pending: LineReport | Coverage | None = None
 
     def report(self, report: LineReport | Coverage) -> None:
         """Print every fifth report, and before the first what the columns are."""
-        values = _columns(report)
         if self._reports == 0:
-            self._console.print("  ".join(f"{name:>{len(text)}}" for name, text in values), markup=False)
+            self._console.print("  ".join(f"{name:>{len(text)}}" for name, text in _columns(report)), markup=False)
+        self._pending = report
         if self._reports % _SHOWN == 0:
-            self._console.print("  ".join(f"{text:>{len(name)}}" for name, text in values), markup=False)
+            self._flush()
         self._reports += 1
+
+    def note(self, words: str) -> None:
+        """Print the last report, if it was not one of those, and what is being done now."""
+        self._flush()
+        self._aside.print(f"… {words}", markup=False)
+
+    def _flush(self) -> None:
+        if self._pending is not None:
+            values = _columns(self._pending)
+            self._console.print("  ".join(f"{text:>{len(name)}}" for name, text in values), markup=False)
+        self._pending = None
 
     def check(self, check: Check) -> None:
         """Print what is claimed, and below it the figure that was computed and whether it agrees."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gancli.errors import InputError
-from gancli.ops.distances import count_in_balls, nearest_squared_distances
+from gancli.ops import count_in_balls, nearest_squared_distances
 
 PAPER_NEIGHBOURS = 5  # Naeem et al. 2020
 

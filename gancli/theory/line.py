@@ -20,7 +20,7 @@ from gancli.train.algorithm1 import Game
 
 # Figure 1(a) is the first report at which p_g has come this near: still to one side, yet among the data.
 _NEAR = 0.12
-_MOST_G_STEPS = 200
+_MOST_G_STEPS = 60
 _TRAINING_ORDER = 12  # nodes per panel for training D; what is printed of it comes from the full rule
 _POINTS = 700  # positions of a curve
 _ARROWS = 21

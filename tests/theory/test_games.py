@@ -114,6 +114,7 @@ def test_what_is_shown_is_what_is_written(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("gancli.theory.show.FRAMES", 2)
     monkeypatch.setattr("gancli.theory.show.check_all", lambda data, config: iter(()))
     monkeypatch.setattr("gancli.theory.line.train_to_optimum", lambda D, comparison: D.double())
+    monkeypatch.setattr("gancli.theory.line._MOST_G_STEPS", 2)
     shown = show("several", Path("out"), k=1, steps=4, seed=1)
     assert {path.name for path in shown.files} >= {
         "figure1.png",

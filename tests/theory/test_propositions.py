@@ -47,7 +47,7 @@ def test_proposition_1_on_one_mode() -> None:
 
 
 def test_proposition_1_fails_where_d_is_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(propositions, "train_to_optimum", lambda D, comparison: D)
+    monkeypatch.setattr(propositions, "train_to_optimum", lambda D, comparison, iterations: D)
     assert not any(check.passed for check in proposition_1(UNIT, config()))
 
 
