@@ -177,15 +177,19 @@ class PushForward:
     def log_density_of_images(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return x = G(z) and log p_g(x), (n,) each; never −∞, since z itself is one of x's origins."""
         x, slope = self.G(z)
-        terms = self._terms(x)
         own = torch.bucketize(z, self.turning)
+        terms = self._terms(x, own)
         terms[own, torch.arange(len(z))] = self.prior.log_density(z) - slope.abs().log()
         return x, torch.logsumexp(terms, dim=0)
 
-    def _terms(self, x: Tensor) -> Tensor:
-        """Return log p_z(z_i)/|G′(z_i)| for each piece i, (pieces, n); −∞ where x is no value of the piece."""
+    def _terms(self, x: Tensor, leave_out: Tensor | None = None) -> Tensor:
+        """Return log p_z(z_i)/|G′(z_i)| for each piece i, (pieces, n); −∞ where x is no value of the piece.
+
+        With `leave_out`, (n,) int64, one piece for each x is not looked at.
+        """
         terms = torch.full((len(self._pieces), len(x)), -math.inf, dtype=torch.float64)
-        for i, inside in enumerate(self._covered(x)):
+        for i, covered in enumerate(self._covered(x)):
+            inside = covered if leave_out is None else covered & (leave_out != i)
             z, slope = self._solve(i, x[inside])
             terms[i, inside] = self.prior.log_density(z) - slope.abs().log()
         return terms
