@@ -103,7 +103,7 @@ def evaluate(
 def _describe(found: Evaluation) -> list[tuple[str, Any]]:
     jsd, shared, mmd = found.jsd, found.overlap, found.mmd
     return [
-        ("JSD", f"at least {jsd.low:.4f} of log 2 = 0.6931 nats, by a fresh discriminator at 95 % confidence"),
+        ("JSD", f"at least {jsd.low:.4f} nats (log 2 = 0.6931 is the most), by a fresh discriminator, 95 % confidence"),
         (
             "  its bound",
             f"{jsd.bound:.4f} ± {jsd.standard_error:.4f} nats, interval {jsd.low:.4f} to {jsd.high:.4f}; a better one "
