@@ -163,8 +163,9 @@ def _four_panels(target: Line, play: Play, near: Game, comparison: Comparison, r
         if moved.jsd >= after.jsd:
             break  # against a D that stays, G soon runs past the data
         steps, after = steps + 1, moved
+    moment = "near convergence" if report.jsd < _NEAR else "as near as it came"
     return [
-        snapshot(target, comparison, near.D, f"near convergence\niteration {report.step:,}, JSD {report.jsd:.3f}"),
+        snapshot(target, comparison, near.D, f"{moment}\niteration {report.step:,}, JSD {report.jsd:.3f}"),
         snapshot(target, comparison, best, f"D trained to D*\nC(G) − V = {gap:.0e}".replace("-", "−")),
         snapshot(target, after, best, f"G after {steps} steps\nagainst that D, JSD {after.jsd:.3f}"),
     ]
