@@ -12,7 +12,7 @@ import gancli
 
 ROOT = Path(gancli.__file__).parent
 LEVELS = {"ops": 0, "nets": 1, "data": 1, "config": 2, "presets": 2, "evaluate": 2, "figures": 2, "train": 2}
-LEVELS |= {"reproduce": 3, "report": 3, "cli": 4}
+LEVELS |= {"theory": 2, "reproduce": 3, "report": 3, "cli": 4}
 SHARED = {"config", "presets", "errors", "files", "ranks", "__init__", "__main__"}
 
 

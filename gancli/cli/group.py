@@ -114,19 +114,23 @@ def main() -> None:
     gancli train                       train on digits that gancli draws itself, in about two minutes
     gancli sample --interpolate        Figure 3 from the newest run
     gancli parzen                      its Parzen-window log-likelihood, as in Table 1
+    gancli evaluate                    its divergence from the data, precision, recall, MMD
+    gancli theory                      Figure 1, and what the paper proves beside exact figures
     """
 
 
 def _register() -> None:
     from gancli.cli.data import data
+    from gancli.cli.evaluate import evaluate
     from gancli.cli.info import info
     from gancli.cli.parzen import parzen
     from gancli.cli.report import report
     from gancli.cli.reproduce import reproduce
     from gancli.cli.sample import sample
+    from gancli.cli.theory import theory
     from gancli.cli.train import train
 
-    for command in (train, sample, parzen, reproduce, report, data, info):
+    for command in (train, sample, parzen, evaluate, reproduce, report, theory, data, info):
         main.add_command(command)
 
 

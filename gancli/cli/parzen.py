@@ -12,7 +12,6 @@ from gancli.cli.options import backend_option, data_dir_option, device_option, j
 from gancli.errors import UsageError
 
 if TYPE_CHECKING:
-    from gancli.data.samples import SamplesFile
     from gancli.evaluate.scoring import ScoredSamples
     from gancli.ranks import Ranks
 
@@ -72,6 +71,7 @@ def parzen(
     from gancli.data.registry import load
     from gancli.evaluate.scoring import PAPER_NUM_SAMPLES, score_samples
     from gancli.ranks import current
+    from gancli.train.sampling import samples_to_score
     from gancli.train.setup import resolve_device
 
     ranks = current()
@@ -94,7 +94,7 @@ def parzen(
             as_json=as_json,
         )
         return
-    file, data_dir = _samples(samples, run, num_samples, seed, device, backend, data_dir, ranks)
+    file, data_dir = samples_to_score(samples, run, num_samples, seed, device, backend, data_dir, ranks)
     name = dataset or file.dataset
     if name is None:
         raise UsageError(f"{samples} does not say what it imitates; name the data set with --dataset.")
@@ -138,34 +138,6 @@ def _grid(sigma: float | None, sigmas: str | None) -> list[float]:
     except ValueError as error:
         reason = f": {error}" if "grid" in str(error) else ""
         raise UsageError(f"--sigmas must be LO:HI:N such as 0.1:1:10, got {sigmas!r}{reason}") from None
-
-
-def _samples(
-    path: Path | None,
-    run: Path | None,
-    num: int | None,
-    seed: int | None,
-    device: str,
-    backend: str,
-    data_dir: str | None,
-    ranks: Ranks,
-) -> tuple[SamplesFile, str | None]:
-    """Return the samples to score and where their data set lies."""
-    import dataclasses
-
-    from gancli.data.samples import read_samples
-    from gancli.evaluate.scoring import PAPER_NUM_SAMPLES
-    from gancli.train.run_folder import open_run
-    from gancli.train.sampling import samples_of_run
-
-    if path is None:
-        opened = open_run(run)
-        file = samples_of_run(opened, num or PAPER_NUM_SAMPLES, seed, device, backend, ranks)
-        return file, data_dir or opened.config().data_dir
-    file = read_samples(path)
-    if num is not None and num > len(file.samples):
-        raise UsageError(f"--num-samples {num}: {path} has {len(file.samples)}.")
-    return dataclasses.replace(file, samples=file.samples[:num]), data_dir
 
 
 def _stream(

@@ -1,1 +1,1 @@
-"""How good samples are: Parzen windows, nearest neighbours."""
+"""How good samples are: Parzen windows, a bound on JSD, precision and recall, MMD, nearest neighbours."""

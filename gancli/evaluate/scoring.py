@@ -85,11 +85,11 @@ def score_samples(
     """
     device = device or torch.device("cpu")
     require_shape(tuple(file.samples.shape[1:]), dataset)
-    prepare = _preprocessing(file, dataset, preprocessing)
+    prepare = preprocessing_of(file, dataset, preprocessing)
     samples = file.samples.to(device)
     samples = prepare(samples) if samples.dtype == torch.uint8 else samples
     scores = []
-    warnings = _beware_of_unit(samples, prepare(dataset.test[:PAPER_NUM_VALIDATION].to(device)))
+    warnings = beware_of_unit(samples, prepare(dataset.test[:PAPER_NUM_VALIDATION].to(device)))
     for one in prepared_folds(dataset, prepare, num_validation=num_validation, fold=fold, device=device):
         scores.append(parzen_score(samples, one.test, one.valid, sigmas=sigmas, backend=backend, ranks=ranks))
         if len(scores) == 1:
@@ -146,7 +146,7 @@ def _folds(dataset: Dataset, fold: int | None) -> tuple[Fold, ...]:
     return (dataset.folds[fold],)
 
 
-def _preprocessing(file: SamplesFile, dataset: Dataset, kind: str | None) -> Preprocessing:
+def preprocessing_of(file: SamplesFile, dataset: Dataset, kind: str | None) -> Preprocessing:
     """Return the file's own preprocessing, else the one asked for, else pixels in [0, 1]."""
     if not file.preprocessing:
         return make_preprocessing(kind or ("scale" if dataset.train.dtype == torch.uint8 else "none"), dataset)
@@ -156,7 +156,7 @@ def _preprocessing(file: SamplesFile, dataset: Dataset, kind: str | None) -> Pre
     return own
 
 
-def _beware_of_unit(samples: Tensor, data: Tensor) -> list[str]:
+def beware_of_unit(samples: Tensor, data: Tensor) -> list[str]:
     """Notice samples that are not in the unit of the data."""
     low, high = float(samples.min()), float(samples.max())
     data_low, data_high = float(data.min()), float(data.max())

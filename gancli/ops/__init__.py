@@ -2,6 +2,10 @@
 
 from gancli.ops.dense import dense as dense
 from gancli.ops.dense import dense_reference as dense_reference
+from gancli.ops.distances import count_in_balls as count_in_balls
+from gancli.ops.distances import count_in_balls_reference as count_in_balls_reference
+from gancli.ops.distances import nearest_squared_distances as nearest_squared_distances
+from gancli.ops.distances import nearest_squared_distances_reference as nearest_squared_distances_reference
 from gancli.ops.dropout import dropout as dropout
 from gancli.ops.dropout import dropout_reference as dropout_reference
 from gancli.ops.gradients import gradients as gradients

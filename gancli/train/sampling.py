@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from gancli.data.samples import SamplesFile, read_samples, write_samples
 from gancli.errors import UsageError
 from gancli.evaluate.neighbours import nearest_neighbours
 from gancli.evaluate.parzen import ParzenScore
-from gancli.evaluate.scoring import prepared_folds, require_shape
+from gancli.evaluate.scoring import PAPER_NUM_SAMPLES, prepared_folds, require_shape
 from gancli.evaluate.streaming import ConvergenceRow, ParzenStream, stream_score
 from gancli.figures.grid import save_sample_grid_with_neighbours
 from gancli.figures.interpolation import save_animation, save_interpolation
@@ -32,7 +33,7 @@ from gancli.train.generate import (
     sampling_rng,
 )
 from gancli.train.pictures import save_samples_picture
-from gancli.train.run_folder import RunFolder
+from gancli.train.run_folder import RunFolder, open_run
 from gancli.train.setup import resolve_device
 
 GRID_LIMIT = 100  # a picture of more samples than this shows nothing more
@@ -62,6 +63,42 @@ def samples_of_run(
     trained = open_generator(run, device, backend=backend)
     seed = own_seed if seed is None else seed
     return samples_file(trained, draw(trained, num, seed, ranks), seed)
+
+
+def samples_to_score(
+    path: Path | None,
+    run: Path | None,
+    num: int | None,
+    seed: int | None,
+    device: str,
+    backend: str,
+    data_dir: str | None,
+    ranks: Ranks = ALONE,
+) -> tuple[SamplesFile, str | None]:
+    """Return samples to score and where their data set lies: those of a file, else of a run, else of the newest run.
+
+    Args:
+        path: a samples file or a folder of images.
+        run: a run folder.
+        num: how many; None takes all of a file, 10,000 of a run.
+        seed: of samples that a run draws; None takes the run's.
+        device: where they are drawn.
+        backend: of the generator's operations.
+        data_dir: where data sets lie, if the caller knows; else the run's configuration says.
+        ranks: who draws them together.
+
+    Raises:
+        UsageError: the file has fewer samples.
+        DataError: the file or the run cannot be read.
+    """
+    if path is None:
+        opened = open_run(run)
+        file = samples_of_run(opened, num or PAPER_NUM_SAMPLES, seed, device, backend, ranks)
+        return file, data_dir or opened.config().data_dir
+    file = read_samples(path)
+    if num is not None and num > len(file.samples):
+        raise UsageError(f"--num-samples {num}: {path} has {len(file.samples)}.")
+    return replace(file, samples=file.samples[:num]), data_dir
 
 
 def stream_of_run(
