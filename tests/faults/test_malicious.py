@@ -9,18 +9,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from harness import TRAIN, Zygote, workplace
-from malicious import MALICIOUS, MARKER, Call, pickled, write
+from malicious import MALICIOUS, MARKER, pickled, write
 
 from gancli import __version__
 from gancli.cli import main
 
-EXECUTING = [name for name, content in MALICIOUS.items() if isinstance(content, Call) and MARKER in repr(content.call)]
+EXECUTING = ["os.system", "eval", "exec", "subprocess", "open", "nested in samples", "a key"]
 
 
 def test_the_set_is_malicious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loaded by pickle alone, its programs do run: so a refusal means something."""
     monkeypatch.chdir(tmp_path)
-    assert len(EXECUTING) >= 5
     for name in EXECUTING:
         result = pickle.loads(pickled(MALICIOUS[name]))  # noqa: S301 (they only make a file here)
         if hasattr(result, "close"):
