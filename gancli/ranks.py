@@ -167,7 +167,9 @@ def joined() -> Iterator[Ranks]:
     names = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
     size, rank, local_rank, local_size, port = (_from_environment(name) for name in names)
     try:
-        store, *_ = next(rendezvous("env://", rank, size, timeout=TIMEOUT))
+        kept, *_ = next(rendezvous("env://", rank, size, timeout=TIMEOUT))
+        # The store outlives a failed attempt of torchrun; the addresses of its dead ranks are not for the next one.
+        store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", kept)
         gpus = torch.cuda.device_count()
         if gpus:
             torch.cuda.set_device(local_rank % gpus)
