@@ -14,7 +14,7 @@ from gancli.cli.options import backend_option, config_options, data_dir_option, 
 from gancli.errors import Stopped
 
 if TYPE_CHECKING:
-    from gancli.train.trainer import Reporter
+    from gancli.train.reporting import Reporter
 
 
 class _Shown:

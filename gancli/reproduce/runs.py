@@ -11,9 +11,10 @@ from typing import Any
 from gancli.config import RESUMABLE, Config, option_name
 from gancli.errors import GancliError, Stopped, UsageError
 from gancli.train.checkpoints import load_newest
+from gancli.train.reporting import Reporter
 from gancli.train.run_folder import RunFolder
 from gancli.train.setup import adopt_pretrained
-from gancli.train.trainer import Reporter, train_run
+from gancli.train.trainer import train_run
 
 ReporterFactory = Callable[[], Reporter]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from gancli.train.trainer import Reporter
+from gancli.train.reporting import Reporter
 
 
 class Watch(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -49,6 +50,16 @@ def adopt_pretrained(config: Config) -> Config:
         return config
     run = open_run(Path(config.pretrained))
     return config.replace(generator=config.generator.replace("pretrained", run.config().generator))
+
+
+def marginals(config: Config, train: Tensor, preprocess: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """Return the training mean of every pixel in the space of the networks, (values,) float64, where it is needed."""
+    if "bias=marginal" not in config.generator:
+        return None
+    total = torch.zeros(train[0].numel(), dtype=torch.float64)
+    for chunk in train.split(1000):  # so that only a chunk is ever float
+        total += preprocess(chunk).flatten(1).sum(dim=0, dtype=torch.float64)
+    return total / len(train)
 
 
 def make_networks(config: Config, shape: Shape) -> tuple[Generator, Discriminator]:

@@ -6,9 +6,9 @@ import json
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import torch
 
@@ -17,8 +17,6 @@ from gancli.data.preprocess import make_preprocessing
 from gancli.data.registry import load
 from gancli.data.samples import write_samples
 from gancli.errors import DataError, GancliError, UsageError, WriteError, memory_shortage
-from gancli.evaluate.parzen import PAPER_SIGMAS, ParzenScore, mean_log_likelihoods, parzen_score
-from gancli.evaluate.scoring import validation_size
 from gancli.files import atomic_write_text
 from gancli.nets.noise import draw_noise
 from gancli.ranks import ALONE, Ranks
@@ -29,71 +27,19 @@ from gancli.train.checkpoints import load_newest, save_checkpoint
 from gancli.train.generate import draw_samples, load_generator, samples_file, sampling_rng
 from gancli.train.health import Health
 from gancli.train.interrupt import StopRequest
+from gancli.train.judge import Judge
 from gancli.train.lock import locked
 from gancli.train.memory import explained_shortage
 from gancli.train.minibatches import Minibatches
 from gancli.train.monitor import Monitor
 from gancli.train.optimisers import restore_rule, set_schedule
-from gancli.train.pictures import save_samples_picture
+from gancli.train.reporting import Reporter, Summary
 from gancli.train.run_folder import RunFolder
 from gancli.train.seeds import make_rng
-from gancli.train.setup import adopt_pretrained, make_game, resolve_device
+from gancli.train.setup import adopt_pretrained, make_game, marginals, resolve_device
 from gancli.train.trouble import all_finite, state_of, watch
 
-GRID = 100  # samples in an epoch's picture of images
-DENSITY = 10_000  # samples in an epoch's picture of one-dimensional data
 LOOKS = 50  # times an epoch that the display reads the running means
-
-
-class Reporter(Protocol):
-    """What watches a training run; the command line's progress display is one."""
-
-    def start(self, run: Path, config: Config, *, step: int, total: int, per_epoch: int, device: str) -> None:
-        """Training begins at iteration `step` of `total`."""
-
-    def iteration(self, step: int) -> None:
-        """Iteration number `step` is done."""
-
-    def means(self, values: dict[str, float]) -> None:
-        """Take the running means of this epoch."""
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Take the row of metrics.jsonl of an epoch that ended."""
-
-    def note(self, text: str) -> None:
-        """Tell what is being done between epochs."""
-
-    def finish(self) -> None:
-        """Training ended or failed; the display comes down."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a finished or interrupted training leaves.
-
-    Attributes:
-        run: the run folder.
-        steps: iterations done since the run began.
-        epochs: whole epochs done.
-        seconds: wall time of training in this process.
-        steps_per_second: iterations of this process per second of training, validation and pictures excluded.
-        checkpoint: the file that the final samples come from; when interrupted, the one to resume from.
-        samples: the final samples, or None when interrupted.
-        parzen: their test score, or None.
-        interrupted: whether a signal ended it.
-        signal: the number of that signal, or None.
-    """
-
-    run: str
-    steps: int
-    epochs: int
-    seconds: float
-    steps_per_second: float
-    checkpoint: str
-    samples: str | None
-    parzen: dict[str, Any] | None
-    interrupted: bool = False
-    signal: int | None = None
 
 
 def train_run(
@@ -145,10 +91,13 @@ class Trainer:
         self.data = Minibatches(
             self.dataset.train, self.preprocessing, config.batch_size, config.seed, self.device, ranks
         )
-        self.game = make_game(config, self.dataset.shape, self._marginals(), self.device, ranks)
+        self.game = make_game(
+            config, self.dataset.shape, marginals(config, self.dataset.train, self.preprocessing), self.device, ranks
+        )
         self.rng = make_rng(config.seed, play_stream(ranks), self.device)
         self.game.D.share_rng(self.rng)
         self.average = WeightAverage(self.game.G, config.average)
+        self.judge = Judge(config, self.dataset, self.preprocessing, self.device, ranks)
         self.step = 0
         self.saved: int | None = None  # the iteration of the newest checkpoint
         self.best = -math.inf
@@ -304,12 +253,12 @@ class Trainer:
         self.monitor.reset()
         self.reporter.note("picture and validation")
         if self.ranks.leads:
-            samples = self._picture(epoch)
+            samples = self.judge.picture(self.average.network, self.run.picture(epoch))
             warnings = self.health.warnings(self.game, means, samples, step=self.step, steps=self.per_epoch)
             if warnings:
                 row["warnings"] = warnings
         if self.config.validation_every and (epoch % self.config.validation_every == 0 or self.step == self.total):
-            row["validation_log_likelihood"], row["validation_sigma"] = self._validate()
+            row["validation_log_likelihood"], row["validation_sigma"] = self.judge.validate(self.average.network)
             if row["validation_log_likelihood"] > self.best:
                 self.best = row["validation_log_likelihood"]
                 if self.ranks.leads:
@@ -382,41 +331,6 @@ class Trainer:
     def _schedules(self, epoch: int) -> tuple[float, float]:
         return schedules.learning_rate(self.config, self.step, self.per_epoch), schedules.momentum(self.config, epoch)
 
-    def _marginals(self) -> torch.Tensor | None:
-        """Return the training mean of every pixel in the space of the networks, (values,), where it is needed."""
-        if "bias=marginal" not in self.config.generator:
-            return None
-        train = self.dataset.train
-        total = torch.zeros(train[0].numel(), dtype=torch.float64)
-        for chunk in train.split(1000):  # so that only a chunk is ever float
-            total += self.preprocessing(chunk).flatten(1).sum(dim=0, dtype=torch.float64)
-        return total / len(train)
-
-    def _picture(self, epoch: int) -> torch.Tensor:
-        """Write the epoch's picture; returns its samples."""
-        rng = make_rng(self.config.seed, "picture", self.device)
-        num = DENSITY if self.dataset.shape == (1, 1, 1) else GRID
-        x = draw_samples(self.average.network, self.config.noise, num, rng)
-        save_samples_picture(self.run.picture(epoch), x, self.preprocessing, self.dataset.train)
-        return x
-
-    def _validate(self) -> tuple[float, float]:
-        """Return the validation Parzen log-likelihood at the best σ of the paper's grid, and that σ."""
-        rng = make_rng(self.config.seed, "validation", self.device)
-        samples = draw_samples(self.average.network, self.config.noise, self.config.num_samples, rng, self.ranks)
-        valid = self._valid()
-        values = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=self.config.backend, ranks=self.ranks)
-        best = max(range(len(values)), key=values.__getitem__)
-        return values[best], PAPER_SIGMAS[best]
-
-    def _valid(self) -> torch.Tensor:
-        """Return the validation examples that choose σ and the best checkpoint."""
-        size = validation_size(self.dataset, self.config.num_validation, len(self.dataset.valid))
-        return self._prepared(self.dataset.valid[:size])
-
-    def _prepared(self, raw: torch.Tensor) -> torch.Tensor:
-        return self.preprocessing(raw.to(self.device))
-
     def _generator_state(self) -> dict[str, Any]:
         """Return what it takes to draw samples, and D beside it."""
         average = {"average": self.average.network.state_dict()} if self.config.average else {}
@@ -478,7 +392,7 @@ class Trainer:
         samples = draw_samples(G, self.config.noise, self.config.num_samples, rng, self.ranks)
         if self.ranks.leads:
             write_samples(self.run.samples_file, samples_file(trained, samples, self.config.seed))
-        score = self._score(samples)
+        score = self.judge.score(samples)
         summary = Summary(
             **{
                 **asdict(summary),
@@ -490,7 +404,3 @@ class Trainer:
         if self.ranks.leads:
             atomic_write_text(self.run.summary_file, json.dumps(asdict(summary), indent=2) + "\n")
         return summary
-
-    def _score(self, samples: torch.Tensor) -> ParzenScore:
-        test = self._prepared(self.dataset.test)
-        return parzen_score(samples, test, self._valid(), backend=self.config.backend, ranks=self.ranks)

@@ -20,8 +20,9 @@ from gancli.train.checkpoints import load_checkpoint, save_checkpoint
 from gancli.train.generate import draw_samples, load_generator, sampling_rng
 from gancli.train.interrupt import StopRequest
 from gancli.train.minibatches import Minibatches
+from gancli.train.reporting import Summary
 from gancli.train.run_folder import RunFolder, new_run, open_run
-from gancli.train.trainer import Summary, Trainer
+from gancli.train.trainer import Trainer
 
 
 class Silent:
