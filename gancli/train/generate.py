@@ -152,7 +152,7 @@ def interpolate(G: Generator, points: Tensor, steps: int, *, closed: bool = Fals
 def samples_file(trained: TrainedGenerator, samples: Tensor, seed: int) -> SamplesFile:
     """Wrap samples with what `gancli parzen` and `gancli sample` need to know about them."""
     return SamplesFile(
-        samples.cpu(),
+        samples,
         dataset=trained.config.dataset,
         preset=trained.config.preset,
         run=str(trained.run.path),
