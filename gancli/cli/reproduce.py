@@ -58,7 +58,7 @@ def _finish(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         result = work()
     except Stopped as stopped:
-        click.echo("Stopped; everything is saved. The same command goes on.", err=True)
+        click.echo("Stopped. The same command goes on from what is saved.", err=True)
         raise click.exceptions.Exit(128 + stopped.signal) from None
     for sentence in result["warnings"]:
         warn(sentence)

@@ -109,12 +109,12 @@ def _view(run: RunFolder, name: str, data_dir: str | None, device: str, backend:
     walk = neighbours = None
     version = ""
     if run.last.exists() or run.best.exists():
-        version = str(load_checkpoint(run.best if run.best.exists() else run.last).get("version", ""))
+        version = str(load_checkpoint(run.chosen).get("version", ""))
         walk, neighbours = _pictures(run, data_dir, device, backend, notes)
     else:
         notes.append("No checkpoint yet: the run has not come to the end of its first epoch.")
     metrics = run.read_metrics()
-    parzen = _final_score(run, metrics)
+    parzen = _final_score(run)
     if parzen is None:
         notes.append(
             f"No final score: the run stands at epoch {metrics[-1]['epoch'] if metrics else 0} and has not ended."
@@ -155,15 +155,10 @@ def _pictures(
     return walk, neighbours
 
 
-def _final_score(run: RunFolder, metrics: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def _final_score(run: RunFolder) -> dict[str, Any] | None:
     """Return the score of summary.json, unless the run has gone on since it was written."""
-    try:
-        summary = json.loads(run.summary_file.read_text(encoding="utf-8"))
-        current = not metrics or summary["steps"] >= metrics[-1]["step"]
-        parzen = summary["parzen"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return parzen if current and isinstance(parzen, dict) else None
+    parzen = (run.final_summary() or {}).get("parzen")
+    return parzen if isinstance(parzen, dict) else None
 
 
 def _frames(run: RunFolder) -> list[tuple[int, bytes]]:

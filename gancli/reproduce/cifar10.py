@@ -44,9 +44,9 @@ def reproduce_cifar10(
     configs = [target.config(preset, changes) for preset in presets]
     device = resolve_device(configs[0].device)
     dataset, warnings = load_checked(target, configs[0].data_dir)
+    plans = [plan_run(out / config.preset, config, len(dataset.train)) for config in configs]
     rows = []
-    for config in configs:
-        plan = plan_run(out / config.preset, config, len(dataset.train))
+    for plan in plans:
         announce([plan], len(dataset.train), out, watch)
         row = run_row(plan, finish_run(plan, watch.reporter()))
         look, beware = _look(plan, dataset, out)

@@ -115,9 +115,8 @@ def figure_over_samples(
 
 def _identity(trained: TrainedGenerator) -> dict[str, Any]:
     """Return what tells a checkpoint and its protocol from others."""
-    best = trained.run.best
     return {
-        "checkpoint": file_sha256(best if best.exists() else trained.run.last),
+        "checkpoint": file_sha256(trained.run.chosen),
         "num_samples": trained.config.num_samples,
     }
 

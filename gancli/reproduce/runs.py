@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,6 @@ from gancli.train.reporting import Reporter
 from gancli.train.run_folder import RunFolder
 from gancli.train.setup import adopt_pretrained
 from gancli.train.trainer import train_run
-
-ReporterFactory = Callable[[], Reporter]
 
 
 @dataclass(frozen=True)
@@ -36,12 +32,6 @@ class PlannedRun:
     total: int
     done: int
     summary: dict[str, Any] | None
-
-    @property
-    def epochs_done(self) -> int:
-        """Whole epochs behind it."""
-        rows = self.run.read_metrics()
-        return int(rows[-1]["epoch"]) if rows else 0
 
 
 def plan_run(path: Path, config: Config, num_train: int) -> PlannedRun:
@@ -127,9 +117,11 @@ def _require_same(run: RunFolder, config: Config) -> None:
 
 def _summary(run: RunFolder, total: int) -> dict[str, Any] | None:
     """Return summary.json if it is that of the whole run; one of a shorter run that was since extended is not."""
+    summary = run.final_summary()
     try:
-        summary = json.loads(run.summary_file.read_text(encoding="utf-8"))
-        finished = summary["steps"] == total and summary["parzen"] is not None and not summary["interrupted"]
-    except (OSError, ValueError, KeyError, TypeError):
+        finished = (
+            summary is not None and summary["steps"] == total and summary["parzen"] and not summary["interrupted"]
+        )
+    except KeyError:
         return None
     return summary if finished else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -124,7 +125,7 @@ def announce(plans: Sequence[PlannedRun], num_train: int, out: Path, watch: Watc
         return None
     config = unfinished[0].config
     watch.say(f"timing {config.preset} on this machine")
-    speed = measure_speed(config, out / ".timing")
+    speed = measure_speed(config, out / f".timing-{os.getpid()}")  # two commands may have one folder
     seconds = sum(speed.seconds_left(plan, num_train) for plan in unfinished)
     runs = "one run" if len(unfinished) == 1 else f"{len(unfinished)} runs"
     watch.say(

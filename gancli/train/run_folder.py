@@ -61,6 +61,11 @@ class RunFolder:
         """The final figures, as JSON."""
         return self.path / "summary.json"
 
+    @property
+    def chosen(self) -> Path:
+        """The checkpoint that samples come from: the best by validation, or where nothing was validated the last."""
+        return self.best if self.best.exists() else self.last
+
     def picture(self, epoch: int) -> Path:
         """The sample grid of an epoch, always from the same z."""
         return self.path / "samples" / f"epoch-{epoch:04d}.png"
@@ -102,6 +107,16 @@ class RunFolder:
                     break
                 rows.append(row)
         return rows
+
+    def final_summary(self) -> dict[str, Any] | None:
+        """Return summary.json; None where there is none or the run has gone on since it and samples.pt were written."""
+        try:
+            with open_file(self.summary_file) as (file, _):
+                summary = json.loads(file.read(_MAX_CONFIG))
+            rows = self.read_metrics()
+            return summary if not rows or summary["steps"] >= rows[-1]["step"] else None
+        except (OSError, GancliError, ValueError, KeyError, TypeError, RecursionError):
+            return None
 
     def keep_metrics_until(self, step: int) -> None:
         """Drop the rows after iteration `step`, which a resumed run will write again."""

@@ -54,9 +54,9 @@ def draw(trained: TrainedGenerator, num: int, seed: int, ranks: Ranks = ALONE) -
 def samples_of_run(
     run: RunFolder, num: int, seed: int | None, device: str, backend: str = "auto", ranks: Ranks = ALONE
 ) -> SamplesFile:
-    """Return a run's samples: its samples.pt where that has them, freshly drawn ones otherwise."""
+    """Return a run's samples: its samples.pt where that has them and is up to date, freshly drawn ones otherwise."""
     own_seed = run.config().seed
-    if seed in (None, own_seed) and run.samples_file.exists():
+    if seed in (None, own_seed) and run.samples_file.exists() and run.final_summary():
         kept = read_samples(run.samples_file)
         if len(kept.samples) == num:
             return kept

@@ -22,6 +22,7 @@ from gancli.train.interrupt import StopRequest
 from gancli.train.minibatches import Minibatches
 from gancli.train.reporting import Summary
 from gancli.train.run_folder import RunFolder, new_run, open_run
+from gancli.train.sampling import samples_of_run
 from gancli.train.trainer import Trainer
 
 
@@ -303,3 +304,16 @@ def test_damaged_checkpoint_is_refused_with_a_sentence(images: Path, tmp_path: P
         Trainer(config, run, Silent()).restore()
     assert "last.pt" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_samples_of_a_run_that_went_on_are_drawn_anew(images: Path, tmp_path: Path) -> None:
+    config = small(images, validation_every=0)
+    run_to_end(config, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    old = read_samples(run.samples_file).samples
+    assert torch.equal(samples_of_run(run, 50, None, "cpu").samples, old)
+    longer = Trainer(config.replace(epochs=8), run, Silent(stop_at=32))
+    longer.restore()
+    assert longer.train().interrupted
+    assert run.final_summary() is None
+    assert not torch.equal(samples_of_run(run, 50, None, "cpu").samples, old)
