@@ -94,7 +94,7 @@ def test_far_apart_densities_reach_log_2_and_no_information():
     assert found.c_of_g == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("data", [UNIT, Mixture((-5.0, 5.0), (0.5, 0.5), (1.0, 1.0))])
+@pytest.mark.parametrize("data", [UNIT, Mixture((-2.0, 2.0), (0.5, 0.5), (1.0, 1.0))])
 def test_where_p_g_is_p_data_the_value_is_minus_log_4_and_d_is_a_half(data):
     found = against(data, quantile_map(data), PRIORS["gaussian"])
     assert found.c_of_g == pytest.approx(-LOG_4, abs=1e-12)

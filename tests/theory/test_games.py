@@ -14,7 +14,7 @@ import torch
 from gancli.errors import UsageError
 from gancli.theory.coverage import measure_coverage, play_plane
 from gancli.theory.line import LineResult, compare, play_line
-from gancli.theory.play import Play, line_config, plane_config
+from gancli.theory.play import Play, game_config
 from gancli.theory.show import show
 from gancli.theory.targets import TARGETS, Line, Plane, get_target
 
@@ -26,7 +26,7 @@ assert isinstance(RING, Plane)
 @pytest.fixture(scope="module")
 def played() -> LineResult:
     assert isinstance(ONE, Line)
-    return play_line(ONE, Play(ONE, line_config(ONE, k=2, loss="non-saturating", seed=2, steps=40)), [0, 20, 40])
+    return play_line(ONE, Play(ONE, game_config(ONE, k=2, loss="non-saturating", seed=2, steps=40)), [0, 20, 40])
 
 
 def test_a_game_on_the_line_comes_nearer_and_is_reported_exactly(played: LineResult) -> None:
@@ -52,7 +52,7 @@ def test_the_four_panels_are_what_they_say(played: LineResult) -> None:
 
 
 def test_g_descends_against_a_d_that_stays() -> None:
-    play = Play(ONE, line_config(ONE, k=1, loss="non-saturating", seed=2, steps=10))
+    play = Play(ONE, game_config(ONE, k=1, loss="non-saturating", seed=2, steps=10))
     weights = [parameter.clone() for parameter in play.game.D.parameters()]
     before = compare(ONE, play).jsd
     play.descend_G(play.game)
@@ -62,7 +62,7 @@ def test_g_descends_against_a_d_that_stays() -> None:
 
 def test_seed_and_loss_decide_a_game() -> None:
     def jsd(**changes: object) -> float:
-        config = line_config(ONE, k=1, loss="minimax", seed=2, steps=5).replace(**changes)
+        config = game_config(ONE, k=1, loss="minimax", seed=2, steps=5).replace(**changes)
         play = Play(ONE, config)
         play.run([5], lambda step: None)
         return compare(ONE, play).jsd
@@ -98,7 +98,7 @@ def test_data_of_the_plane_cover_all_of_their_modes(name: str) -> None:
 
 
 def test_a_game_in_the_plane_leaves_reports_and_clouds() -> None:
-    play = Play(RING, plane_config(k=1, loss="minimax", seed=1, steps=4))
+    play = Play(RING, game_config(RING, k=1, loss="minimax", seed=1, steps=4))
     result = play_plane(RING, play, [0, 4])
     assert [report.step for report in result.reports] == [0, 4]
     assert result.clouds[0].shape == result.data.shape == (2500, 2)

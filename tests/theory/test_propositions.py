@@ -16,7 +16,7 @@ from gancli.theory import propositions
 from gancli.theory.densities import PRIORS, PushForward, differentiable_map
 from gancli.theory.divergences import Comparison
 from gancli.theory.optimum import logit_of, train_to_optimum
-from gancli.theory.play import Play, line_config
+from gancli.theory.play import Play, game_config
 from gancli.theory.propositions import Check, descend_table, proposition_1, proposition_2, theorem_1
 from gancli.theory.saturation import measure_saturation
 from gancli.theory.targets import TARGETS, Line
@@ -31,7 +31,7 @@ def line(name: str) -> Line:
 
 
 def config(name: str = "one"):
-    return line_config(line(name), k=1, loss="minimax", seed=1, steps=2)
+    return game_config(line(name), k=1, loss="minimax", seed=1, steps=2)
 
 
 def test_a_check_can_fail() -> None:
