@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from gancli.errors import UsageError
+from gancli.theory import line
 from gancli.theory.coverage import measure_coverage, play_plane
 from gancli.theory.line import LineResult, compare, play_line
+from gancli.theory.optimum import train_to_optimum
 from gancli.theory.play import Play, game_config
 from gancli.theory.show import show
 from gancli.theory.targets import TARGETS, Line, Plane, get_target
@@ -58,6 +60,20 @@ def test_g_descends_against_a_d_that_stays() -> None:
     play.descend_G(play.game)
     assert all(torch.equal(a, b) for a, b in zip(weights, play.game.D.parameters(), strict=True))
     assert compare(ONE, play).jsd != before
+
+
+def test_a_rate_too_long_for_g_is_shortened_and_no_step_is_said_to_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "_MOST_G_STEPS", 2)
+    play = Play(ONE, game_config(ONE, k=2, loss="minimax", seed=2, steps=10))
+    play.run([10], lambda step: None)
+    before = compare(ONE, play)
+    game = replace(play.game, D=train_to_optimum(play.game.D, before, 30))
+    monkeypatch.setattr(line, "_SHARES_OF_RATE", (100.0, 0.25))
+    steps, after = line._steps_of_g(ONE, play, game, before)
+    assert steps > 0
+    assert after.jsd < before.jsd
+    monkeypatch.setattr(line, "_SHARES_OF_RATE", (100.0, 0.0))
+    assert line._steps_of_g(ONE, play, game, before) == (0, before)
 
 
 def test_seed_and_loss_decide_a_game() -> None:
@@ -112,6 +128,7 @@ def test_unknown_data_are_named() -> None:
 
 def test_what_is_shown_is_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gancli.theory.show.FRAMES", 2)
+    monkeypatch.setattr("gancli.figures.movie._REST", 0)
     monkeypatch.setattr("gancli.theory.show.check_all", lambda data, config: iter(()))
     monkeypatch.setattr("gancli.theory.line.train_to_optimum", lambda D, comparison: D.double())
     monkeypatch.setattr("gancli.theory.line._MOST_G_STEPS", 2)
