@@ -113,7 +113,7 @@ TARGETS: dict[str, Line | Plane] = {
     "far": Line(
         "two modes twenty standard deviations apart",
         Mixture((-5.0, 5.0), (0.5, 0.5), (0.5, 0.5)),
-        Rules(_BENDING, _SMOOTH_D, lr=4e-3, lr_decay=1.0015, k=5, steps=1000, seed=1),
+        Rules(_BENDING, _SMOOTH_D, lr=4e-3, lr_decay=1.0015, k=5, steps=800, seed=1),
     ),
     # The sizes that papers on mode collapse use: Metz et al. 2017, Srivastava et al. 2017.
     "ring": Plane(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +27,11 @@ assert isinstance(RING, Plane)
 
 
 @pytest.fixture(scope="module")
-def played() -> LineResult:
+def played() -> Iterator[LineResult]:
     assert isinstance(ONE, Line)
-    return play_line(ONE, Play(ONE, game_config(ONE, k=2, loss="non-saturating", seed=2, steps=40)), [0, 20, 40])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line, "_MOST_G_STEPS", 3)
+        yield play_line(ONE, Play(ONE, game_config(ONE, k=2, loss="non-saturating", seed=2, steps=40)), [0, 20, 40])
 
 
 def test_a_game_on_the_line_comes_nearer_and_is_reported_exactly(played: LineResult) -> None:
