@@ -159,13 +159,13 @@ def _four_panels(target: Line, play: Play, near: Game, comparison: Comparison, r
     steps, after = _steps_of_g(target, play, replace(near, D=best), comparison)
     moment = "near convergence" if report.jsd < _NEAR else "as near as it came"
     return [
-        snapshot(target, comparison, near.D, f"{moment}\niteration {report.step:,}, JSD {report.jsd:.3f}"),
+        snapshot(target, comparison, near.D, f"{moment}\niteration {report.step:,}, JSD {report.jsd:.4f}"),
         snapshot(target, comparison, best, f"D trained to D*\nC(G) − V = {gap:.0e}".replace("-", "−")),
         snapshot(
             target,
             after,
             best,
-            f"G after {steps} steps\nagainst that D, JSD {after.jsd:.3f}"
+            f"G after {steps} step{'s' if steps > 1 else ''}\nagainst that D, JSD {after.jsd:.4f}"
             if steps
             else "no step of G against that D\nbrought p_g nearer",
         ),

@@ -65,17 +65,19 @@ def test_g_descends_against_a_d_that_stays() -> None:
     assert compare(ONE, play).jsd != before
 
 
-def test_a_rate_too_long_for_g_is_shortened_and_no_step_is_said_to_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_step_of_g_helps_another_rate_is_tried_and_none_is_said_to_be_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(line, "_MOST_G_STEPS", 2)
     play = Play(ONE, game_config(ONE, k=2, loss="minimax", seed=2, steps=10))
     play.run([10], lambda step: None)
     before = compare(ONE, play)
     game = replace(play.game, D=train_to_optimum(play.game.D, before, 30))
-    monkeypatch.setattr(line, "_SHARES_OF_RATE", (100.0, 0.25))
+    monkeypatch.setattr(line, "_SHARES_OF_RATE", (0.0, 1.0))  # no step at the first helps
     steps, after = line._steps_of_g(ONE, play, game, before)
     assert steps > 0
     assert after.jsd < before.jsd
-    monkeypatch.setattr(line, "_SHARES_OF_RATE", (100.0, 0.0))
+    monkeypatch.setattr(line, "_SHARES_OF_RATE", (0.0,))
     assert line._steps_of_g(ONE, play, game, before) == (0, before)
 
 
