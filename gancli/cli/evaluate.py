@@ -119,5 +119,6 @@ def _describe(found: Evaluation) -> list[tuple[str, Any]]:
         ("density", f"{shared.density:.4f}   1 where both follow one density"),
         ("coverage", f"{shared.coverage:.4f}   data with a sample near by"),
         ("MMD²", f"{mmd.mmd_squared:.3e} ± {mmd.standard_error:.1e}, unbiased; {mmd.kernel}, h = {mmd.bandwidth:.4g}"),
+        ("  its ±", "one standard error, on the safe side where the distributions agree"),
         ("time", f"{found.seconds:.1f} s"),
     ]

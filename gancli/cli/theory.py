@@ -29,10 +29,10 @@ DATA = ("one", "several", "far", "ring", "grid")
     metavar="|".join(DATA),
     help="On the line: one mode, several, or two far apart. In the plane: 8 modes on a ring, 25 on a grid.  [one]",
 )
-@click.option("--k", type=click.IntRange(min=1), metavar="N", help="D's steps per iteration.  [5; 1 in the plane]")
+@click.option("--k", type=click.IntRange(min=1), metavar="N", help="D's steps per iteration.  [what suits the data]")
 @click.option("--loss", default="non-saturating", metavar="minimax|non-saturating", help="G's loss.  [non-saturating]")
-@click.option("--steps", type=click.IntRange(min=2), metavar="N", help="Iterations.  [800; 3000 in the plane]")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=2, metavar="N", help="Seed of everything.  [2]")
+@click.option("--steps", type=click.IntRange(min=2), metavar="N", help="Iterations.  [what suits the data]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", help="Of everything.  [what suits the data]")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -41,7 +41,7 @@ DATA = ("one", "several", "far", "ring", "grid")
     help="Folder for the pictures and theory.json.  [theory]",
 )
 @json_option
-def theory(data: str, k: int | None, loss: str, steps: int | None, seed: int, out: Path, as_json: bool) -> None:
+def theory(data: str, k: int | None, loss: str, steps: int | None, seed: int | None, out: Path, as_json: bool) -> None:
     """Draw Figure 1, and check what the paper proves against exact figures.
 
     \b

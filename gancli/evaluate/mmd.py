@@ -20,7 +20,7 @@ class Discrepancy:
 
     Attributes:
         mmd_squared: the unbiased estimate, which may be below zero where the distributions agree.
-        standard_error: of that estimate, over both draws.
+        standard_error: of that estimate, over both draws; on the safe side where the distributions agree.
         kernel: its formula in words.
         bandwidth: h, in the unit of the data.
     """
@@ -43,6 +43,10 @@ def discrepancy(data: Tensor, samples: Tensor, bandwidth: float | None = None, *
     The sums over pairs are those of a Parzen window of width h; k² is such a kernel of width h/√2. The variance is
     that of Hoeffding's decomposition, of the linear parts and of the degenerate ones, which remain where the two
     distributions agree: 4ζ_x/m + 4ζ_y/n + 2σ²_xx/(m(m−1)) + 2σ²_yy/(n(n−1)) + 4σ²_xy/(mn).
+
+    Where they agree, ζ is zero and its unbiased estimate noise as large as the degenerate parts: on the line, the whole
+    variance would come out negative in two draws of five. So the linear parts are cut at zero, and the stated error is
+    too large there rather than too small: 1.3 to 1.6 times the true one on the line, about 1.0 times in 100 dimensions.
 
     Args:
         data: (m, …) float, m ≥ 2.
@@ -68,8 +72,7 @@ def discrepancy(data: Tensor, samples: Tensor, bandwidth: float | None = None, *
     within_x = _degenerate(xx_squared, xx, xx)
     within_y = _degenerate(yy_squared, yy, yy)
     across = _degenerate(xy_squared, xy, yx)
-    # ζ: variance of the mean kernel of a point, less what the finite means add to it. Where the distributions agree
-    # it is zero and its estimate is noise around zero; cut there, the stated error is too large rather than too small.
+    # ζ: variance of the mean kernel of a point, less what the finite means add to it.
     zeta_x = float((xx - xy).var()) - within_x / (m - 1) - across / n
     zeta_y = float((yy - yx).var()) - within_y / (n - 1) - across / m
     linear = max(0.0, 4 * zeta_x / m + 4 * zeta_y / n)

@@ -21,6 +21,7 @@ from gancli.train.algorithm1 import Game
 # Figure 1(a) is the first report at which p_g has come this near: still to one side, yet among the data.
 _NEAR = 0.12
 _MOST_G_STEPS = 60
+_SHARES_OF_RATE = (1, 0.25, 0.06, 0.015)  # tried in turn until a step brings G nearer
 _TRAINING_ORDER = 12  # nodes per panel for training D; what is printed of it comes from the full rule
 _POINTS = 700  # positions of a curve
 _ARROWS = 21
@@ -155,17 +156,38 @@ def _four_panels(target: Line, play: Play, near: Game, comparison: Comparison, r
     """Return (a), (b) and (c): as it was, D at its optimum, and G after its steps against that D."""
     best = train_to_optimum(near.D, Comparison(comparison.data, comparison.model, _TRAINING_ORDER))
     gap = comparison.c_of_g - comparison.value(logit_of(best))
-    game = replace(copy.deepcopy(near), D=copy.deepcopy(best).float())
-    steps, after = 0, comparison
-    while steps < _MOST_G_STEPS and after.jsd > report.jsd / 2:
-        play.descend_G(game)
-        moved = compare(target, play, game)
-        if moved.jsd >= after.jsd:
-            break  # against a D that stays, G soon runs past the data
-        steps, after = steps + 1, moved
+    steps, after = _steps_of_g(target, play, replace(near, D=best), comparison)
     moment = "near convergence" if report.jsd < _NEAR else "as near as it came"
     return [
-        snapshot(target, comparison, near.D, f"{moment}\niteration {report.step:,}, JSD {report.jsd:.3f}"),
+        snapshot(target, comparison, near.D, f"{moment}\niteration {report.step:,}, JSD {report.jsd:.4f}"),
         snapshot(target, comparison, best, f"D trained to D*\nC(G) − V = {gap:.0e}".replace("-", "−")),
-        snapshot(target, after, best, f"G after {steps} steps\nagainst that D, JSD {after.jsd:.3f}"),
+        snapshot(
+            target,
+            after,
+            best,
+            f"G after {steps} step{'s' if steps > 1 else ''}\nagainst that D, JSD {after.jsd:.4f}"
+            if steps
+            else "no step of G against that D\nbrought p_g nearer",
+        ),
     ]
+
+
+def _steps_of_g(target: Line, play: Play, game: Game, before: Comparison) -> tuple[int, Comparison]:
+    """Return how many steps brought G nearer against a D that stays, and where they led.
+
+    At D = D* the gradient of V is that of C(G), so short enough steps of the minimax loss lower it; the rate of the
+    game may be too long for that.
+    """
+    for share in _SHARES_OF_RATE:
+        trial = copy.deepcopy(game)
+        trial = replace(trial, D=trial.D.float())
+        steps, after = 0, before
+        while steps < _MOST_G_STEPS and after.jsd > before.jsd / 2:
+            play.descend_G(trial, share)
+            moved = compare(target, play, trial)
+            if moved.jsd >= after.jsd:
+                break  # against a D that stays, G soon runs past the data
+            steps, after = steps + 1, moved
+        if steps:
+            return steps, after
+    return 0, before

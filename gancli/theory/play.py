@@ -34,42 +34,29 @@ _SHARED: dict[str, Any] = {
 }
 
 
-def line_config(target: Line, *, k: int, loss: str, seed: int, steps: int) -> Config:
-    """Return the configuration of a game on the line: smooth networks, whose densities are smooth to look at."""
-    # Drawn biases spread the units' bends over the line; without any, all of them bend at 0.
+def game_config(
+    target: Line | Plane,
+    *,
+    loss: str,
+    k: int | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+) -> Config:
+    """Return the configuration of a game; what is None comes from its target's rules."""
+    rules = target.rules
     return Config(
         **_SHARED,
         dataset="gaussian",
         preset="gaussian",
-        generator=target.generator,
-        discriminator="dense 48 tanh irange=2 brange=8, dense 48 tanh irange=0.2, dense 1 sigmoid irange=0.2",
-        noise_dim=1,
-        lr=4e-3,
-        lr_decay=1.0015,
-        k=k,
+        generator=rules.generator,
+        discriminator=rules.discriminator,
+        noise_dim=target.noise_dim,
+        lr=rules.lr,
+        lr_decay=rules.lr_decay,
         loss=loss,
-        seed=seed,
-        steps=steps,
-    )
-
-
-def plane_config(*, k: int, loss: str, seed: int, steps: int) -> Config:
-    """Return the configuration of a game in the plane."""
-    return Config(
-        **_SHARED,
-        dataset="gaussian",
-        preset="gaussian",
-        generator="dense 128 relu irange=0.2 brange=0.2, dense 128 relu irange=0.15 brange=0.1, "
-        "dense out linear irange=0.15",
-        discriminator="dense 128 relu irange=0.7 brange=2, dense 128 relu irange=0.15 brange=0.1, "
-        "dense 1 sigmoid irange=0.1",
-        noise_dim=2,
-        lr=1e-3,
-        lr_decay=1.001,
-        k=k,
-        loss=loss,
-        seed=seed,
-        steps=steps,
+        k=rules.k if k is None else k,
+        steps=rules.steps if steps is None else steps,
+        seed=rules.seed if seed is None else seed,
     )
 
 
@@ -101,10 +88,10 @@ class Play:
         ITERATIONS[self.config.updates](self.game, self._sample_z, self._sample_x)
         self.step += 1
 
-    def descend_G(self, game: Game) -> None:  # noqa: N802  # the player's name
-        """Let the generator of another game take one step against its D, which stays: its rate is 0."""
+    def descend_G(self, game: Game, share: float = 1.0) -> None:  # noqa: N802  # the player's name
+        """Let the generator of another game take one step against its D, which stays, at a share of the rate now."""
         game = replace(game, k=1, update_D=torch.optim.SGD(game.D.parameters(), lr=0.0))
-        self._set_rates(game, self._rate(), 0.0)
+        self._set_rates(game, share * self._rate(), 0.0)
         ITERATIONS["alternating"](game, self._sample_z, self._sample_x)
 
     def _rate(self) -> float:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gancli.config import Config
 from gancli.errors import UsageError
 from gancli.figures.figure1 import draw_frames, save_figure1
 from gancli.figures.movie import save_movie
@@ -18,14 +19,12 @@ from gancli.nets.noise import draw_noise
 from gancli.theory.coverage import Coverage, play_plane
 from gancli.theory.divergences import LOG_4
 from gancli.theory.line import LineReport, play_line
-from gancli.theory.play import Play, line_config, plane_config
+from gancli.theory.play import Play, game_config
 from gancli.theory.propositions import Check, check_all
 from gancli.theory.saturation import measure_saturation
 from gancli.theory.targets import Line, Plane, get_target
 from gancli.train.seeds import make_rng
 
-STEPS = {Line: 800, Plane: 3000}
-K = {Line: 5, Plane: 1}
 FRAMES = 50  # reports, each a frame of the animation
 _SATURATION_SAMPLES = 512
 _MOMENTS = 4  # shown of a game in the plane
@@ -84,7 +83,7 @@ def show(
     *,
     k: int | None = None,
     loss: str = "non-saturating",
-    seed: int = 2,
+    seed: int | None = None,
     steps: int | None = None,
     listener: Listener | None = None,
 ) -> Shown:
@@ -95,7 +94,7 @@ def show(
         out: the folder to write to.
         k: discriminator steps per iteration; None takes what suits the data.
         loss: G's loss, "minimax" or "non-saturating".
-        seed: of weights, data and noise.
+        seed: of weights, data and noise; None takes one that suits the data.
         steps: iterations; None takes what suits the data.
         listener: told what goes on.
 
@@ -106,28 +105,26 @@ def show(
     target = get_target(data)
     if steps is not None and steps < 2:
         raise UsageError(f"--steps must be at least 2, got {steps}.")
-    settings: dict[str, Any] = {
-        "k": K[type(target)] if k is None else k,
-        "loss": loss,
-        "seed": seed,
-        "steps": STEPS[type(target)] if steps is None else steps,
-    }
+    moments = _moments(target.rules.steps if steps is None else steps)
+    config = game_config(target, k=k, loss=loss, seed=seed, steps=moments[-1])
     listener = listener or Listener()
     if isinstance(target, Line):
-        shown = _show_line(data, target, settings, out, listener)
+        shown = _show_line(data, target, config, moments, out, listener)
     else:
-        shown = _show_plane(data, target, settings, out, listener)
+        shown = _show_plane(data, target, config, moments, out, listener)
     figures = out / "theory.json"
     shown.files.append(figures)
     atomic_write_text(figures, json.dumps(shown.as_dict(), indent=2, ensure_ascii=False) + "\n")
     return shown
 
 
-def _show_line(data: str, target: Line, settings: dict[str, Any], out: Path, listener: Listener) -> Shown:
-    config = line_config(target, **settings)
-    play = Play(target, config)
-    result = play_line(target, play, _moments(settings["steps"]), listener.report)
-    shown = Shown(data, settings, result.reports)
+def _settings(config: Config) -> dict[str, Any]:
+    return {"k": config.k, "loss": config.loss, "seed": config.seed, "steps": config.steps}
+
+
+def _show_line(data: str, target: Line, config: Config, moments: list[int], out: Path, listener: Listener) -> Shown:
+    result = play_line(target, Play(target, config), moments, listener.report)
+    shown = Shown(data, _settings(config), result.reports)
     listener.note("checking the propositions")
     for check in check_all(target.mixture, config):
         shown.checks.append(check)
@@ -154,23 +151,22 @@ def _show_line(data: str, target: Line, settings: dict[str, Any], out: Path, lis
     return shown
 
 
-def _show_plane(data: str, target: Plane, settings: dict[str, Any], out: Path, listener: Listener) -> Shown:
-    config = plane_config(**settings)
-    result = play_plane(target, Play(target, config), _moments(settings["steps"]), listener.report)
-    shown = Shown(data, settings, result.reports)
+def _show_plane(data: str, target: Plane, config: Config, moments: list[int], out: Path, listener: Listener) -> Shown:
+    result = play_plane(target, Play(target, config), moments, listener.report)
+    shown = Shown(data, _settings(config), result.reports)
     listener.note("drawing")
     titles = [
         f"iteration {report.step:,}: {report.captured} of {report.modes} modes, {report.good:.0%} good"
         for report in result.reports
     ]
     last = len(result.reports) - 1
-    moments = sorted({round(last * i / (_MOMENTS - 1)) for i in range(_MOMENTS)})
+    pictured = sorted({round(last * i / (_MOMENTS - 1)) for i in range(_MOMENTS)})
     coverage = out / "coverage.png"
     save_plane(
         coverage,
         result.data,
-        [result.clouds[i] for i in moments],
-        [f"iteration {result.reports[i].step:,}" for i in moments],
+        [result.clouds[i] for i in pictured],
+        [f"iteration {result.reports[i].step:,}" for i in pictured],
         [report.step for report in result.reports],
         [report.captured for report in result.reports],
         [report.good for report in result.reports],

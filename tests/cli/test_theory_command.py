@@ -25,7 +25,8 @@ def test_the_help_names_the_data_that_there_are() -> None:
     assert tuple(TARGETS) == DATA
 
 
-def test_theory_in_the_plane_prints_reports_and_writes_files() -> None:
+def test_theory_in_the_plane_prints_reports_and_writes_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gancli.figures.movie._REST", 0)
     result = gancli("theory", "--data", "ring", "--steps", "3", "--k", "2", "--loss", "minimax", "--out", "ring")
     assert result.exit_code == 0
     assert "modes captured  good samples" in result.stdout
@@ -39,6 +40,7 @@ def test_theory_in_the_plane_prints_reports_and_writes_files() -> None:
 
 def test_theory_json_is_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gancli.theory.show.FRAMES", 2)
+    monkeypatch.setattr("gancli.figures.movie._REST", 0)
     result = gancli("theory", "--data", "grid", "--steps", "4", "--json")
     content = json.loads(result.stdout)
     assert content["data"] == "grid"

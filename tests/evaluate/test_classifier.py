@@ -29,10 +29,10 @@ def test_it_comes_close_to_a_known_divergence_and_stays_below() -> None:
 
 
 def test_the_lower_end_is_below_the_divergence_in_repetition() -> None:
-    # Its confidence is 97.5 % for each; that one of six fails has a probability of 0.14 for the best D, and of
+    # Its confidence is 97.5 % for each; that one of four fails has a probability of 0.10 for the best D, and of
     # almost 0 for those that so few points make.
-    for seed in range(6):
-        found = jsd_lower_bound(normal(240, 2 * seed), normal(240, 2 * seed + 1) + 2, seed=seed)
+    for seed in range(4):
+        found = jsd_lower_bound(normal(200, 2 * seed), normal(200, 2 * seed + 1) + 2, seed=seed)
         assert found.low <= JSD_AT_TWO
 
 

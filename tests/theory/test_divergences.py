@@ -94,8 +94,8 @@ def test_far_apart_densities_reach_log_2_and_no_information():
     assert found.c_of_g == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("data", [UNIT, Mixture((-5.0, 5.0), (0.5, 0.5), (1.0, 1.0))])
-def test_where_p_g_is_p_data_the_value_is_minus_log_4_and_d_is_a_half(data):
+def test_where_p_g_is_p_data_the_value_is_minus_log_4_and_d_is_a_half():
+    data = Mixture((-2.0, 2.0), (0.5, 0.5), (1.0, 1.0))
     found = against(data, quantile_map(data), PRIORS["gaussian"])
     assert found.c_of_g == pytest.approx(-LOG_4, abs=1e-12)
     assert pytest.approx(-1.3862943611, abs=1e-10) == -LOG_4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 import torch
 
 from gancli.errors import UsageError
+from gancli.theory import line
 from gancli.theory.coverage import measure_coverage, play_plane
 from gancli.theory.line import LineResult, compare, play_line
-from gancli.theory.play import Play, line_config, plane_config
+from gancli.theory.optimum import train_to_optimum
+from gancli.theory.play import Play, game_config
 from gancli.theory.show import show
 from gancli.theory.targets import TARGETS, Line, Plane, get_target
 
@@ -24,9 +27,11 @@ assert isinstance(RING, Plane)
 
 
 @pytest.fixture(scope="module")
-def played() -> LineResult:
+def played() -> Iterator[LineResult]:
     assert isinstance(ONE, Line)
-    return play_line(ONE, Play(ONE, line_config(ONE, k=2, loss="non-saturating", seed=2, steps=40)), [0, 20, 40])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line, "_MOST_G_STEPS", 3)
+        yield play_line(ONE, Play(ONE, game_config(ONE, k=2, loss="non-saturating", seed=2, steps=40)), [0, 20, 40])
 
 
 def test_a_game_on_the_line_comes_nearer_and_is_reported_exactly(played: LineResult) -> None:
@@ -52,7 +57,7 @@ def test_the_four_panels_are_what_they_say(played: LineResult) -> None:
 
 
 def test_g_descends_against_a_d_that_stays() -> None:
-    play = Play(ONE, line_config(ONE, k=1, loss="non-saturating", seed=2, steps=10))
+    play = Play(ONE, game_config(ONE, k=1, loss="non-saturating", seed=2, steps=10))
     weights = [parameter.clone() for parameter in play.game.D.parameters()]
     before = compare(ONE, play).jsd
     play.descend_G(play.game)
@@ -60,9 +65,25 @@ def test_g_descends_against_a_d_that_stays() -> None:
     assert compare(ONE, play).jsd != before
 
 
+def test_where_no_step_of_g_helps_another_rate_is_tried_and_none_is_said_to_be_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(line, "_MOST_G_STEPS", 2)
+    play = Play(ONE, game_config(ONE, k=2, loss="minimax", seed=2, steps=10))
+    play.run([10], lambda step: None)
+    before = compare(ONE, play)
+    game = replace(play.game, D=train_to_optimum(play.game.D, before, 30))
+    monkeypatch.setattr(line, "_SHARES_OF_RATE", (0.0, 1.0))  # no step at the first helps
+    steps, after = line._steps_of_g(ONE, play, game, before)
+    assert steps > 0
+    assert after.jsd < before.jsd
+    monkeypatch.setattr(line, "_SHARES_OF_RATE", (0.0,))
+    assert line._steps_of_g(ONE, play, game, before) == (0, before)
+
+
 def test_seed_and_loss_decide_a_game() -> None:
     def jsd(**changes: object) -> float:
-        config = line_config(ONE, k=1, loss="minimax", seed=2, steps=5).replace(**changes)
+        config = game_config(ONE, k=1, loss="minimax", seed=2, steps=5).replace(**changes)
         play = Play(ONE, config)
         play.run([5], lambda step: None)
         return compare(ONE, play).jsd
@@ -98,7 +119,7 @@ def test_data_of_the_plane_cover_all_of_their_modes(name: str) -> None:
 
 
 def test_a_game_in_the_plane_leaves_reports_and_clouds() -> None:
-    play = Play(RING, plane_config(k=1, loss="minimax", seed=1, steps=4))
+    play = Play(RING, game_config(RING, k=1, loss="minimax", seed=1, steps=4))
     result = play_plane(RING, play, [0, 4])
     assert [report.step for report in result.reports] == [0, 4]
     assert result.clouds[0].shape == result.data.shape == (2500, 2)
@@ -112,6 +133,7 @@ def test_unknown_data_are_named() -> None:
 
 def test_what_is_shown_is_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gancli.theory.show.FRAMES", 2)
+    monkeypatch.setattr("gancli.figures.movie._REST", 0)
     monkeypatch.setattr("gancli.theory.show.check_all", lambda data, config: iter(()))
     monkeypatch.setattr("gancli.theory.line.train_to_optimum", lambda D, comparison: D.double())
     monkeypatch.setattr("gancli.theory.line._MOST_G_STEPS", 2)
