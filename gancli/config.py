@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import types
@@ -161,7 +162,7 @@ class Config:
 
     # The gradient rule
     optimizer: str = setting("sgd", "gradient rule", group="Optimiser", choices=("sgd", "adam"))
-    lr: float = setting(0.1, "learning rate", group="Optimiser", least=0, open_ends=True)
+    lr: float = setting(0.1, "learning rate", group="Optimiser", least=0, most=1e30, open_ends=True)
     lr_decay: float = setting(
         1.000004, "divide the learning rate by this after every iteration", group="Optimiser", least=1
     )
@@ -247,11 +248,17 @@ RESUMABLE = ("data_dir", "epochs", "steps", "device", "backend", "validation_eve
 
 def field_type(declared: dataclasses.Field[Any]) -> tuple[type, bool]:
     """Return a field's plain type and whether it may be None."""
-    hint = typing.get_type_hints(Config)[declared.name]
+    hint = _type_hints()[declared.name]
     if isinstance(hint, types.UnionType):
         inner = next(arm for arm in typing.get_args(hint) if arm is not type(None))
         return inner, True
     return hint, False
+
+
+@functools.cache
+def _type_hints() -> dict[str, Any]:
+    """Return the fields' types: evaluated once, since that takes a millisecond."""
+    return typing.get_type_hints(Config)
 
 
 def option_name(field_name: str) -> str:

@@ -125,7 +125,8 @@ def test_config_survives_its_own_dict() -> None:
 
 
 BAD_SETTINGS = [
-    ({"lr": 0.0}, "--lr must be above 0, got 0.0"),
+    ({"lr": 0.0}, "--lr must be above 0 and at most 1e+30, got 0.0"),
+    ({"lr": 1e38}, "--lr must be above 0 and at most 1e+30, got 1e+38"),  # beyond what Adam can divide in float32
     ({"lr": float("nan")}, "--lr must be"),
     ({"batch_size": 0}, "--batch-size must be at least 1, got 0"),
     ({"keep_input": 1.5}, "--keep-input must be above 0 and at most 1, got 1.5"),

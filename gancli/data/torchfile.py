@@ -111,7 +111,8 @@ def _hash(value: Any, hashed: hashlib._Hash) -> None:
     if isinstance(value, Tensor):
         tensor = value.detach().cpu().contiguous()
         hashed.update(f"tensor {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        hashed.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        values = tensor.as_strided((tensor.numel(),), (1,))  # a single number counts as contiguous at any stride
+        hashed.update(values.view(torch.uint8).numpy().data)
     elif isinstance(value, dict):
         hashed.update(f"dict {len(value)} ".encode())
         for key, item in value.items():

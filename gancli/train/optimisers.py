@@ -76,6 +76,11 @@ def restore_rule(rule: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
             shape = () if name == "step" else parameters[number].shape
             if not (isinstance(value, Tensor) and value.shape == shape and value.is_floating_point()):
                 raise ValueError(f"the gradient rule's {name} does not have the shape of its weights")
+    # In memory of their own: a file may hold a tensor whose values all lie in one place, and no update works there.
+    state = {
+        number: {name: value.clone(memory_format=torch.contiguous_format) for name, value in entry.items()}
+        for number, entry in state.items()
+    }
     rule.load_state_dict({"state": state, "param_groups": own["param_groups"]})
 
 

@@ -165,7 +165,7 @@ class Trainer:
                 raise ValueError("its row of metrics is another iteration's")
         except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise DataError(f"{path} does not fit the run's configuration: {reason}") from None
+            raise DataError(f"{path} does not fit the run's configuration: {reason.rstrip('.')}.") from None
         self.saved = self.step
         return row
 

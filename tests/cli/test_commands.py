@@ -168,7 +168,7 @@ BAD_USE = [
     (["train", "--preset", "minst"], 2, "Did you mean 'mnist'?"),
     (["train", "--dataset", "minst"], 2, "did you mean mnist"),
     (["train", "--dataset", "mnist", "--data-dir", "nowhere"], 1, "gancli data download mnist"),
-    (["train", "--lr", "-1"], 2, "--lr must be above 0, got -1.0"),
+    (["train", "--lr", "-1"], 2, "--lr must be above 0 and at most 1e+30, got -1.0"),
     (["train", "--lr", "fast"], 2, "not a valid float"),
     (["train", "--device", "tpu9"], 2, "--device must be auto, cpu, cuda or cuda:N"),
     (["train", "--device", "cuda:99"], 2, "sees"),

@@ -8,8 +8,6 @@ ends the run with exit code 1, and the input stays in the folder that is named.
 from __future__ import annotations
 
 import argparse
-import gzip
-import io
 import json
 import math
 import os
@@ -19,8 +17,6 @@ import shutil
 import sys
 import tempfile
 import time
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import atheris
@@ -29,44 +25,6 @@ SECONDS_PER_INPUT, MIB = 10, 1024
 _INSTRUMENTED = ["gancli", "PIL"]
 
 
-def in_archive(pickled: bytes) -> bytes:
-    """Wrap a pickle as torch.save does."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("a/data.pkl", pickled)
-        archive.writestr("a/data/0", bytes(64))
-        archive.writestr("a/version", b"3\n")
-    return buffer.getvalue()
-
-
-def in_npz(array: bytes) -> bytes:
-    """Wrap an .npy file as numpy.savez does."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("a.npy", array)
-    return buffer.getvalue()
-
-
-def packed(content: bytes) -> bytes:
-    """Compress, as fast as can be."""
-    return gzip.compress(content, 1)
-
-
-def pickle_of(archive: bytes) -> bytes:
-    """Return the pickle of a .pt file."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as file:
-        return file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))
-
-
-# Behind a checksum or compression, mutated bytes hardly reach the parser: these mutate what is inside instead.
-# name -> (reader, from its good file to the inner bytes, from inner bytes to a file)
-INSIDE: dict[str, tuple[str, Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
-    "pt, its pickle": ("pt", pickle_of, in_archive),
-    "checkpoint, its pickle": ("checkpoint", pickle_of, in_archive),
-    "npz, its array": ("npz", lambda good: zipfile.ZipFile(io.BytesIO(good)).read("a.npy"), in_npz),
-    "idx.gz, unpacked": ("idx.gz", gzip.decompress, packed),
-    "tar.gz, unpacked": ("tar.gz", gzip.decompress, packed),
-}
 # Shares of the inputs: what a reader takes for one differs by a factor of fifty. Images may be 4096 × 4096.
 SHARES = dict.fromkeys(("gif", "jpeg", "tiff", "webp", "bmp", "pgm"), 0.25) | {
     "tar.gz": 0.2,
@@ -80,7 +38,7 @@ SHARES = dict.fromkeys(("gif", "jpeg", "tiff", "webp", "bmp", "pgm"), 0.25) | {
 
 def fuzz(target: str, inputs: int, work: Path) -> None:
     """Fuzz one target in this process; libFuzzer ends it."""
-    from readers import READERS, read_or_refuse
+    from readers import INSIDE, READERS, read_or_refuse
 
     name, inner, wrap = INSIDE.get(target, (target, bytes, bytes))
     reader = READERS[name]
@@ -146,7 +104,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="TARGET", help="some targets")
     options = parser.parse_args()
     with atheris.instrument_imports(include=_INSTRUMENTED):
-        from readers import READERS
+        from readers import INSIDE, READERS
 
     targets = options.only or [*READERS, *INSIDE]
     shares = {target: SHARES.get(target, 1.0) for target in targets}

@@ -24,6 +24,18 @@ def go_on(zygote: Zygote, place: Path, **order: Any) -> Ended:
     return ended
 
 
+def test_a_run_that_dies_in_every_kind_of_file_call_ends_in_the_same_bits(
+    zygote: Zygote, place: Path, unbroken: dict[str, Any]
+) -> None:
+    """A first process dies in its first write, the next in its second, the next in its first fsync, and so on."""
+    for kind in ("write", "fsync", "link", "replace", "unlink"):
+        for number in (1, 2):
+            assert go_on(zygote, place, at_call=number, kind=kind, deed="kill").code == SIGKILLED, (kind, number)
+    assert go_on(zygote, place).code == 0
+    assert fingerprint(place / "run") == unbroken
+
+
+@pytest.mark.slow
 def test_a_run_that_dies_at_its_first_second_third_and_every_next_file_call_ends_in_the_same_bits(
     zygote: Zygote, place: Path, unbroken: dict[str, Any]
 ) -> None:

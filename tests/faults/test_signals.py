@@ -17,9 +17,25 @@ from gancli.errors import Stopped
 from gancli.train.interrupt import StopRequest
 from gancli.train.run_folder import RunFolder
 
+SIGNALS = {"SIGTERM": 143, "SIGHUP": 129, "SIGINT": 130}
+MOMENTS = {12: "within an epoch", 15: "at an epoch's end", 30: "at the very end"}
+QUICK = [("SIGTERM", 12), ("SIGHUP", 15), ("SIGINT", 30)]  # each signal and each moment once; the rest is slow
 
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
-@pytest.mark.parametrize("iteration", [12, 15, 30], ids=["within an epoch", "at an epoch's end", "at the very end"])
+
+@pytest.mark.parametrize(
+    ("name", "code", "iteration"),
+    [
+        pytest.param(
+            name,
+            code,
+            iteration,
+            id=f"{name} {moment}",
+            marks=() if (name, iteration) in QUICK else pytest.mark.slow,
+        )
+        for name, code in SIGNALS.items()
+        for iteration, moment in MOMENTS.items()
+    ],
+)
 def test_a_signal_saves_the_run_and_gives_its_exit_code(
     zygote: Zygote, place: Path, unbroken: dict[str, Any], name: str, code: int, iteration: int
 ) -> None:
@@ -106,7 +122,7 @@ def test_too_little_memory_is_a_sentence_with_what_to_lower(zygote: Zygote, plac
 def test_too_little_memory_outside_training_is_a_sentence(zygote: Zygote, place: Path) -> None:
     shutil.rmtree(place / "run", ignore_errors=True)
     assert zygote.run(place, [*TRAIN, "--epochs=1"]).code == 0
-    ended = zygote.run(place, ["sample", "--run=run", "--num=100000000"], address_space=2 << 30)
+    ended = zygote.run(place, ["sample", "--run=run", "--num=100000000"], more_memory=256 << 20)
     assert ended.code == 1
     assert "too little memory" in ended.sentence
     assert not (place / "out.pt").exists()

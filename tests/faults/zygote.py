@@ -46,10 +46,12 @@ def child(order: dict[str, Any]) -> None:
     sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), write_through=True)
     if "file_size" in order:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_size"], resource.RLIM_INFINITY))
-    if "address_space" in order:
-        resource.setrlimit(resource.RLIMIT_AS, (order["address_space"], resource.RLIM_INFINITY))
+    if "more_memory" in order:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + order["more_memory"]
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     if "at_call" in order:
-        interfere(order["at_call"], order["deed"])
+        interfere(order["at_call"], order["deed"], order.get("kind"))
     if "at_iteration" in order:
         at_iteration(order["at_iteration"], order["deed"])
     code = 0
@@ -63,15 +65,18 @@ def child(order: dict[str, Any]) -> None:
     os._exit(code)
 
 
-def interfere(number: int, deed: str) -> None:
+def interfere(number: int, deed: str, kind: str | None) -> None:
     """Count the calls by which files come to be and go; at the given one the process dies, or the disk is full.
 
-    Number 0 does nothing; ".calls" then says how many there were.
+    With `kind`, "write" or the name of a function of os, only these calls count. Number 0 does nothing; ".calls" then
+    says how many there were.
     """
     count = 0
 
     def before(call: Any, *arguments: Any, **more: Any) -> Any:
         nonlocal count
+        if kind not in (None, call.__name__):
+            return call(*arguments, **more)
         count += 1
         if count == number and deed == "kill":
             if call is write and len(arguments[1]) > 1:  # half of it is written

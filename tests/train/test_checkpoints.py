@@ -19,6 +19,7 @@ from gancli.errors import DataError, GancliWarning
 from gancli.files import atomic_write_bytes
 from gancli.train.checkpoints import FORMAT, load_checkpoint, load_newest, save_checkpoint
 from gancli.train.generate import load_generator
+from gancli.train.optimisers import Pylearn2Momentum, restore_rule
 from gancli.train.run_folder import RunFolder
 from gancli.train.trainer import train_run
 
@@ -227,3 +228,16 @@ def test_cut_and_foreign_lines_of_metrics_end_the_rows(run: RunFolder) -> None:
     for rest in (b'{"step": 3', b"\xff\xfe\n", b"[3]\n", b'{"epoch": 3}\n', b"[" * 100_000, b'{"step": true}\n', b"\n"):
         atomic_write_bytes(run.metrics_file, good + rest)
         assert [row["step"] for row in run.read_metrics()] == [1, 2]
+
+
+def test_a_velocity_whose_values_all_lie_in_one_place_is_taken_up_and_updated() -> None:
+    """A file may hold that, and no update could be made in it."""
+    layer = torch.nn.Linear(3, 2)
+    rule = Pylearn2Momentum(layer.parameters(), lr=0.1, momentum=0.5)
+    velocities = {0: torch.ones(1, 1).expand(2, 3), 1: torch.zeros(2)}
+    restore_rule(rule, {"state": {number: {"velocity": value} for number, value in velocities.items()}})
+    before = layer.weight.detach().clone()
+    for parameter in layer.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    rule.step()
+    assert torch.allclose(layer.weight, before + 0.5 * 1 - 0.1 * 1)
