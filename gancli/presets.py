@@ -43,8 +43,6 @@ PRESETS: dict[str, Preset] = {
             "d_cost_factor": 0.15,
             "lr_decay": 1.00001,
             "momentum": 0.7,
-            # G's gradient has norm 0.8 to 1.1 in a game that goes well and grew to 34 in one that was lost.
-            "max_gradient_norm": 0.5,
             # A fast G circles around; its average gains the more from it (docs/mnist-experiments.md).
             "average": 0.9999,
             "epochs": 80,
