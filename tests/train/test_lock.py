@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,34 @@ def test_another_machines_lock_without_locks_is_named(tmp_path: Path, monkeypatc
     ):
         pass
     assert (tmp_path / NAME).exists()
+
+
+def test_of_two_that_start_at_once_without_locks_one_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have opened the lock file before either has written its name."""
+    both, ended = threading.Barrier(2, timeout=10), threading.Barrier(2, timeout=10)
+
+    def refuse(*_: object) -> None:
+        both.wait()
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    outcomes = []
+
+    def start() -> None:
+        try:
+            with locked(tmp_path):
+                outcomes.append("trains")
+                ended.wait()
+        except GancliError as error:
+            outcomes.append(str(error))
+            ended.wait()
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(text.split()[0] for text in outcomes) == ["Process", "trains"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
