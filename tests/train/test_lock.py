@@ -8,11 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from gancli.errors import GancliError
+from gancli.train import lock
 from gancli.train.lock import NAME, locked
 
 fcntl = pytest.importorskip("fcntl", reason="locks of this kind are a Unix matter")
@@ -99,6 +102,12 @@ def test_of_two_that_start_at_once_without_locks_one_trains(tmp_path: Path, monk
             outcomes.append(str(error))
             ended.wait()
 
+    def slow(file: TextIO, path: Path) -> bool:  # what precedes the writing
+        time.sleep(0.3)
+        return is_named(file, path)
+
+    is_named = lock._is_named
+    monkeypatch.setattr(lock, "_is_named", slow)
     monkeypatch.setattr(fcntl, "flock", refuse)
     threads = [threading.Thread(target=start) for _ in range(2)]
     for thread in threads:
