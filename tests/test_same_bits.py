@@ -50,7 +50,7 @@ def everything(run: str) -> list[Any]:
     gancli("sample", f"--run={run}", "--num=700", "--seed=5", "--out=out.npy", "--json")
     scored = gancli("parzen", "--samples=out.npy", "--dataset=./images.npy", "--json")
     last, samples = (read_torch_file(Path(run, name)) for name in ("checkpoints/last.pt", "samples.pt"))
-    del last["row"]["seconds"], scored["seconds"], trained["parzen"]["seconds"], samples["run"]
+    del last["seconds"], last["row"]["seconds"], scored["seconds"], trained["parzen"]["seconds"], samples["run"]
     pictures = [path.read_bytes() for path in sorted(Path(run, "samples").iterdir())]
     return [digest(last), digest(samples), pictures, Path("out.npy").read_bytes(), scored, trained["parzen"]]
 

@@ -76,7 +76,8 @@ def train(
     config, run, going_on = ranks.agreed(lambda: _settled(given, out, resume, batch_per_rank))
     reporter = _reporter(run.path, tensorboard and ranks.leads)
     summary = train_run(config, run, reporter, resume=going_on, ranks=ranks)
-    _print_summary(summary, as_json)
+    if ranks.leads:  # the run folder may lie on its machine alone
+        _print_summary(summary, as_json)
     if summary.signal is not None:
         raise click.exceptions.Exit(128 + summary.signal)
 

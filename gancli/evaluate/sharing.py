@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from gancli.errors import UsageError
-from gancli.ops import parzen_log_likelihood, parzen_log_sum_exp
+from gancli.errors import InputError, UsageError
+from gancli.ops import checks, parzen_log_likelihood, parzen_log_sum_exp
 from gancli.ops.parzen import log_normaliser
 from gancli.ranks import Ranks
 
@@ -31,6 +31,7 @@ def shared_log_likelihood(
         (s, m) log-likelihoods in nats; float64 where there are several ranks.
 
     Raises:
+        InputError: as parzen_log_likelihood; rows are numbered within all of x or samples.
         UsageError: there are fewer points and fewer samples than ranks.
     """
     if ranks.size == 1:
@@ -39,11 +40,15 @@ def shared_log_likelihood(
         raise UsageError(
             f"{len(samples)} samples and {len(x)} examples cannot be shared by {ranks.size} ranks; start fewer."
         )
-    if len(samples) >= len(x):
-        own = parzen_log_sum_exp(x, samples[ranks.part(len(samples))], sigmas, backend=backend)
-        log_sums = ranks.logaddexp(own.double())
-    else:
-        own = parzen_log_sum_exp(x[ranks.part(len(x))], samples, sigmas, backend=backend)
-        log_sums = ranks.gather(own.double().T.contiguous(), len(x)).T
+    share_samples = len(samples) >= len(x)
+    own_x = x if share_samples else x[ranks.part(len(x))]
+    own_samples = samples[ranks.part(len(samples))] if share_samples else samples
+    try:
+        own = parzen_log_sum_exp(own_x, own_samples, sigmas, backend=backend).double()
+    except InputError:
+        checks.require_finite_rows("x", x)  # it numbered the rows within this rank's part
+        checks.require_finite_rows("samples", samples)
+        raise
+    log_sums = ranks.logaddexp(own) if share_samples else ranks.gather(own.T.contiguous(), len(x)).T
     normaliser = log_normaliser(sigmas, num_samples=len(samples), dimension=samples.shape[1])
     return log_sums - normaliser.to(log_sums)[:, None]

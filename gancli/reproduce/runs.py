@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,17 +83,13 @@ def finish_run(plan: PlannedRun, reporter: Reporter) -> dict[str, Any]:
 def training_seconds(run: RunFolder, epoch: int | None = None) -> float:
     """Return the seconds of iterations behind a run, or behind its first `epoch` epochs.
 
-    Each process that trained counts from zero in metrics.jsonl; work lost to a kill is not in it, nor are validation
-    and pictures.
+    Work lost to a kill is not in them, nor are validation and pictures.
     """
-    total = before = 0.0
-    for row in run.read_metrics():
-        if epoch is not None and row["epoch"] > epoch:
-            break
-        seconds = float(row["seconds"])
-        total += seconds - before if seconds >= before else seconds
-        before = seconds
-    return total
+    rows = [row for row in run.read_metrics() if epoch is None or row["epoch"] <= epoch]
+    seconds = [float(row["seconds"]) for row in rows]
+    # Rows count from the run's beginning; in runs of version 0.1 each process counted from zero.
+    ends = [before for before, after in itertools.pairwise(seconds) if after < before]
+    return sum(ends) + (seconds[-1] if seconds else 0.0)
 
 
 def first_epoch_reaching(run: RunFolder, log_likelihood: float) -> int | None:

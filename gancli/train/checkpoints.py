@@ -1,8 +1,8 @@
 """Checkpoints: everything that decides how a run goes on, and nothing that runs code when it is read.
 
 A checkpoint is a dictionary of tensors and plain values. Both kinds hold "format", "version" (of gancli), "sha256" (of
-all else), "config", "shape" (of an image), "preprocessing", "step" (iterations done), "G" and "D" (weights). What a run
-resumes from holds besides:
+all else), "config", "shape" (of an image), "preprocessing", "step" (iterations done), "G" and "D" (weights), and with
+--average also "average" (the running mean of G's weights). What a run resumes from holds besides:
 
     epoch, position     whole epochs done; minibatches drawn, from which follows the place in the data order
     examples            how many training examples there were
@@ -13,9 +13,10 @@ resumes from holds besides:
     monitor             running means of the epoch in progress
     best                highest validation log-likelihood so far
     largest_variance    of G's samples at an epoch's end so far, as a share of the data's
+    seconds             of iterations since the run began
     row                 the row of metrics.jsonl that belongs to it
 
-Format 1, of version 0.1, had no checksum, epoch, position, examples, lr, momentum and
+Format 1, of version 0.1, had no checksum, epoch, position, examples, lr, momentum, seconds and
 largest_variance; it is read as well.
 """
 

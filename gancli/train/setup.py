@@ -41,15 +41,16 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def adopt_pretrained(config: Config) -> Config:
-    """Write the layers of the pretrained run's generator where the text says 'pretrained'.
+def adopt_pretrained(config: Config, ranks: Ranks = ALONE) -> Config:
+    """Write the layers of the pretrained run's generator where the text says 'pretrained'; rank 0 alone reads it.
 
     Source: tfd_pretrain/train.yaml, adversarial.add_layers.
     """
     if config.pretrained is None or "pretrained" not in config.generator:
         return config
-    run = open_run(Path(config.pretrained))
-    return config.replace(generator=config.generator.replace("pretrained", run.config().generator))
+    run = Path(config.pretrained)
+    generator = ranks.agreed(lambda: open_run(run).config().generator)
+    return config.replace(generator=config.generator.replace("pretrained", generator))
 
 
 def marginals(config: Config, train: Tensor, preprocess: Callable[[Tensor], Tensor]) -> Tensor | None:
@@ -100,7 +101,7 @@ def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.d
     rng = make_rng(config.seed, "weights")
     initialise_network(G, rng, mean)
     initialise_network(D, rng)
-    if config.pretrained is not None:
+    if config.pretrained is not None and ranks.leads:
         _load_pretrained(G, open_run(Path(config.pretrained)))
     G.to(device)
     D.to(device)

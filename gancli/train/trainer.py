@@ -37,8 +37,10 @@ from gancli.train.reporting import Reporter, Summary
 from gancli.train.run_folder import RunFolder
 from gancli.train.seeds import make_rng
 from gancli.train.setup import adopt_pretrained, make_game, marginals, resolve_device
+from gancli.train.streams import play_stream, take_up_stream
 from gancli.train.trouble import all_finite, state_of, watch
 
+CPU = torch.device("cpu")
 LOOKS = 50  # times an epoch that the display reads the running means
 
 
@@ -70,11 +72,6 @@ def train_run(
             return trainer.train()
 
 
-def play_stream(ranks: Ranks, step: int = 0) -> str:
-    """Name this rank's stream of noise and dropout where so many ranks begin at `step`, or go on in a new number."""
-    return "play" if (ranks.size, step) == (1, 0) else f"play/{ranks.rank} of {ranks.size} from {step}"
-
-
 class Trainer:
     """One run: builds the game, plays it iteration by iteration, and keeps the run folder.
 
@@ -86,7 +83,7 @@ class Trainer:
         self.device = resolve_device(ranks.device(config.device))
         reporter.note(f"loading {config.dataset}")
         self.dataset = load(config.dataset, config.data_dir, fold=config.fold)
-        self.config = config = adopt_pretrained(config)
+        self.config = config = adopt_pretrained(config, ranks)
         self.preprocessing = make_preprocessing(config.preprocessing, self.dataset, gcn_scale=config.gcn_scale)
         self.data = Minibatches(
             self.dataset.train, self.preprocessing, config.batch_size, config.seed, self.device, ranks
@@ -99,7 +96,8 @@ class Trainer:
         self.average = WeightAverage(self.game.G, config.average)
         self.judge = Judge(config, self.dataset, self.preprocessing, self.device, ranks)
         self.step = 0
-        self.saved: int | None = None  # the iteration of the newest checkpoint
+        self.saved: int | None = None  # the iteration of the newest good checkpoint
+        self.saved_in = run.last  # and its file
         self.best = -math.inf
         self.per_epoch = self.data.per_pass
         self.look_every = max(1, self.per_epoch // LOOKS)
@@ -107,7 +105,8 @@ class Trainer:
         self.health = Health(self.preprocessing, self.dataset.train)
         self.total = min(config.epochs * self.per_epoch, config.steps or config.epochs * self.per_epoch)
         self.signal: int | None = None  # that asked any of the ranks to stop
-        self._seconds_stepping = 0.0
+        self._seconds_before = 0.0  # of iterations, in the processes before this one
+        self._seconds_stepping = 0.0  # and in this one
 
     def restore(self) -> None:
         """Take up the run where its last checkpoint left it, or where that is damaged, the one before it.
@@ -119,6 +118,8 @@ class Trainer:
         """
         found = self._newest()
         row = self._take_up(*found) if found else {}
+        if not self.ranks.agreed(self.run.best.exists):
+            self.best = -math.inf  # best.pt stayed in a folder that was moved, or was removed: the next one is the best
         if not self.ranks.leads:
             return
         self.run.keep_metrics_until(self.step)
@@ -156,7 +157,9 @@ class Trainer:
             restore_rule(self.game.update_D, content["update_D"])
             self.monitor.load(content["monitor"])
             self.step, self.best = int(content["step"]), float(content["best"])
-            self._take_up_stream(torch.atleast_2d(content["rng"]))
+            states = torch.atleast_2d(content["rng"])
+            take_up_stream(self.rng, states, seed=self.config.seed, ranks=self.ranks, step=self.step)
+            self._seconds_before = float(content.get("seconds", 0.0))
             self.health.largest_variance = float(content.get("largest_variance", 0.0))
             if content.get("position", self._position) != self._position:
                 raise ValueError(f"position {content['position']} in the data does not belong to step {self.step}")
@@ -166,22 +169,18 @@ class Trainer:
         except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"{path} does not fit the run's configuration: {reason.rstrip('.')}.") from None
-        self.saved = self.step
+        self.saved, self.saved_in = self.step, path
         return row
-
-    def _take_up_stream(self, states: torch.Tensor) -> None:
-        """Go on with this rank's stream of noise and dropout; where the ranks were others, begin new streams."""
-        if states.shape[1:] != self.rng.get_state().shape:
-            raise ValueError("its random numbers have a state of another size")
-        if len(states) == self.ranks.size:
-            self.rng.set_state(states[self.ranks.rank].clone())  # torch crashes where it is a part of a tensor
-        else:
-            self.rng.set_state(make_rng(self.config.seed, play_stream(self.ranks, self.step), self.device).get_state())
 
     @property
     def _position(self) -> int:
         """How many minibatches have been drawn since the run began."""
         return self.config.k * self.step
+
+    @property
+    def _seconds(self) -> float:
+        """What the iterations since the run began took."""
+        return self._seconds_before + self._seconds_stepping
 
     def train(self) -> Summary:
         """Play until the last epoch, or until a signal asks to stop; then draw the final samples and score them."""
@@ -200,6 +199,8 @@ class Trainer:
             with StopRequest() as stop:
                 while not self._listen(stop) and self.step < self.total:
                     self._play_epoch(stop)
+                if self.signal is not None and self.saved is None:  # it came before the first iteration
+                    self._save({})
             summary = Summary(
                 run=str(self.run.path),
                 steps=self.step,
@@ -238,11 +239,11 @@ class Trainer:
             if looks:
                 self.reporter.means(self.monitor.means())
                 if self.monitor.first_bad is not None:
-                    self._stop_diverged()
+                    self._stop_diverged(stop)
         self._seconds_stepping += time.perf_counter() - start
         means = self.monitor.means()
         if self.monitor.first_bad is not None or not all_finite(state_of(self.game)):
-            self._stop_diverged()
+            self._stop_diverged(stop)
         if self.step < end:
             self._save({})
             return
@@ -263,7 +264,7 @@ class Trainer:
                 self.best = row["validation_log_likelihood"]
                 if self.ranks.leads:
                     save_checkpoint(self.run.best, self._generator_state())
-        row["seconds"] = round(self._seconds_stepping, 3)
+        row["seconds"] = round(self._seconds, 3)
         self._save(row)
         if self.ranks.leads:
             self.run.append_metrics(row)
@@ -285,10 +286,10 @@ class Trainer:
         self.average.update(self.step)
         return seen
 
-    def _stop_diverged(self) -> NoReturn:
+    def _stop_diverged(self, stop: StopRequest) -> NoReturn:
         """Say which iteration and layer broke down and what to try; the last checkpoint, still finite, stays."""
         self.reporter.note("training diverged; playing again from the last checkpoint to find where")
-        where = self._find_cause() or f"before iteration {self.step:,}: a loss or a weight is not finite"
+        where = self._find_cause(stop) or f"before iteration {self.step:,}: a loss or a weight is not finite"
         bound = self.config.max_gradient_norm
         raise GancliError(
             f"Training diverged {where}. Try a lower --lr (it was {self.config.lr:g}), --max-gradient-norm "
@@ -296,12 +297,12 @@ class Trainer:
             f"{self._kept()}"
         )
 
-    def _find_cause(self) -> str | None:
+    def _find_cause(self, stop: StopRequest) -> str | None:
         """Play again from the last checkpoint with everything watched, since training repeats itself to the bit.
 
         Returns:
-            The iteration and the first thing in it that was not finite; None where all went well this time, or where
-            there is no memory for a second game.
+            The iteration and the first thing in it that was not finite; None where all went well this time, where a
+            signal asks to stop, or where there is no second game: for want of memory, or of what the run began with.
         """
         try:
             again = Trainer(self.config, self.run, self.reporter, self.ranks)
@@ -311,10 +312,10 @@ class Trainer:
             again.game.G.train()
             again.game.D.train()
             with watch(again.game) as found:
-                while again.step < self.step and not self.ranks.largest(len(found)):
+                while again.step < self.step and not self.ranks.largest(len(found)) and not self._listen(stop):
                     again._iterate(again.step // again.per_epoch + 1)
         except Exception as error:
-            if not memory_shortage(error):
+            if not (isinstance(error, GancliError) or memory_shortage(error)):
                 raise
             return None
         return f"at iteration {again.step:,}: {found[0]}" if found else None
@@ -323,7 +324,7 @@ class Trainer:
         """Say where the last good state is."""
         if self.saved is None:
             return "No checkpoint had been written yet."
-        return f"The last good state, of iteration {self.saved:,}, is kept in {self.run.last}."
+        return f"The last good state, of iteration {self.saved:,}, is kept in {self.saved_in}."
 
     def _draw_z(self) -> torch.Tensor:
         return draw_noise(self.config.noise, self.data.own_size, self.config.noise_dim, self.rng)
@@ -360,14 +361,15 @@ class Trainer:
             "monitor": self.monitor.state(),
             "best": self.best,
             "largest_variance": self.health.largest_variance,
+            "seconds": self._seconds,
             "row": row,
         }
         if self.ranks.leads:
             self._write(content)
-        self.saved = self.step
+        self.saved, self.saved_in = self.step, self.run.last
 
     def _write(self, content: dict[str, Any]) -> None:
-        """Write last.pt.
+        """Write last.pt; the good checkpoint before it becomes, or stays, previous.pt.
 
         Raises:
             GancliError: the run folder had vanished; the checkpoint is then in a new one in its place.
@@ -375,7 +377,7 @@ class Trainer:
         vanished = not self.run.config_file.exists()
         if vanished:
             self.run.write_config(self.config)
-        save_checkpoint(self.run.last, content, previous=self.run.previous)
+        save_checkpoint(self.run.last, content, previous=self.run.previous if self.saved_in == self.run.last else None)
         if vanished:
             raise GancliError(
                 f"The run folder {self.run.path} was moved or removed while the run trained in it. Its state at "
@@ -386,7 +388,7 @@ class Trainer:
     def _finish(self, summary: Summary) -> Summary:
         """Draw the final samples from the best generator, score them on the test set, write summary.json."""
         self.reporter.note("final samples and Parzen score")
-        trained = self.ranks.agreed(lambda: load_generator(self.run, torch.device("cpu")))
+        trained = self.ranks.agreed(lambda: load_generator(self.run, CPU, backend=self.config.backend))
         rng = sampling_rng(self.config.seed, self.device)
         G = trained.G.to(self.device)
         samples = draw_samples(G, self.config.noise, self.config.num_samples, rng, self.ranks)

@@ -113,6 +113,18 @@ def test_a_checkpoint_of_two_ranks_goes_on_with_one_and_with_four(images: str, w
             torch.testing.assert_close(weight, other, rtol=0, atol=0.05)
 
 
+def test_machines_without_a_common_file_system_train_together(images: str, launch: Any) -> None:
+    """Rank 0 alone has the run folder, and that of the pretrained generator."""
+    job = launch(2, "distant_command", *train(images, "first", "--epochs=1"))
+    assert job.wait() == [0, 0], job.errors()
+    second = ("--pretrained=first", "--generator=dense 7 relu, dense 5 sigmoid, pretrained", "--epochs=1")
+    job = launch(2, "distant_command", *train(images, "second", *second))
+    assert job.wait() == [0, 0], job.errors()
+    assert "Run folder  second" in job.output()[0]
+    assert state("machine-0/second")["step"] == 5
+    assert not any(Path("machine-1").iterdir())
+
+
 def test_one_rank_of_torchrun_is_a_run_without_it(images: str, launch: Any) -> None:
     assert launch(1, "command", *train(images, "under")).wait() == [0]
     result = CliRunner().invoke(main, train(images, "plain"))

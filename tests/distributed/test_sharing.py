@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gancli.config import Config
-from gancli.errors import UsageError
+from gancli.errors import InputError, UsageError
 from gancli.evaluate.sharing import shared_log_likelihood
 from gancli.ops import native
 from gancli.ranks import ALONE, Ranks
@@ -105,6 +105,15 @@ def test_a_minibatch_that_cannot_be_shared_evenly_is_refused() -> None:
 def test_more_ranks_than_points_are_refused() -> None:
     with pytest.raises(UsageError, match="3 samples and 2 examples cannot be shared by 4 ranks"):
         shared_log_likelihood(torch.zeros(2, 5), torch.zeros(3, 5), [0.1], ranks=Ranks(0, 4))
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize(("name", "sizes"), [("samples", (4, 10)), ("x", (10, 4))])
+def test_a_bad_row_is_named_by_its_number_among_all(backend: str, name: str, sizes: tuple[int, int]) -> None:
+    points = dict(zip(("x", "samples"), (torch.zeros(size, 5) for size in sizes), strict=True))
+    points[name][7, 2] = float("nan")
+    with pytest.raises(InputError, match=f"{name} holds nan in row 7"):
+        shared_log_likelihood(**points, sigmas=[0.1], backend=backend, ranks=Ranks(1, 2))
 
 
 @pytest.mark.parametrize("count", [0, 1, 6, 7, 100])

@@ -101,6 +101,14 @@ def command(*arguments: str) -> None:
     main(list(arguments), prog_name="gancli")
 
 
+def distant_command(*arguments: str) -> None:
+    """Run a command on ranks that share no folder."""
+    folder = Path(f"machine-{os.environ['RANK']}")
+    folder.mkdir(exist_ok=True)
+    os.chdir(folder)
+    command(*arguments)
+
+
 def faulty_command(name: str, rank: int, step: int, *arguments: str) -> None:
     """Run a command of gancli in which one rank sends itself a signal after an iteration."""
     iterate = Trainer._iterate

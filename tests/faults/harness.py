@@ -97,11 +97,9 @@ def workplace(path: Path) -> Path:
 def fingerprint(path: Path) -> dict[str, Any]:
     """Everything in a run folder that is to be the same to the bit, and no time."""
     run = RunFolder(path)
-    last = read_torch_file(run.last)
-    last["row"] = timeless(last["row"])
     summary = json.loads(run.summary_file.read_text(encoding="utf-8"))
     return {
-        "last": digest(last),
+        "last": digest(without_times(read_torch_file(run.last))),
         "best": digest(read_torch_file(run.best)),
         "samples": digest(read_torch_file(run.samples_file)),
         "metrics": [timeless(row) for row in run.read_metrics()],
@@ -113,6 +111,11 @@ def fingerprint(path: Path) -> dict[str, Any]:
             if file.is_file()
         },
     }
+
+
+def without_times(last: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of last.pt without its times."""
+    return {**timeless(last), "row": timeless(last["row"])}
 
 
 def timeless(row: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from harness import RESUME, TRAIN, Zygote, fingerprint, timeless
+from harness import RESUME, TRAIN, Zygote, fingerprint, timeless, without_times
 
 from gancli.cli import main
 from gancli.data.torchfile import digest, read_torch_file
@@ -98,10 +98,12 @@ def test_a_run_folder_that_goes_away_is_said_and_the_state_saved(
         assert (place / "elsewhere" / "checkpoints" / "last.pt").exists()
     assert zygote.run(place, RESUME).code == 0
     run = RunFolder(place / "run")
-    last = read_torch_file(run.last)
-    last["row"] = timeless(last["row"])
+    last, rows = without_times(read_torch_file(run.last)), run.read_metrics()
+    validated = {row["step"]: row["validation_log_likelihood"] for row in rows}
+    assert last["best"] == validated[read_torch_file(run.best)["step"]]  # of those since: the best before went away
+    last["best"] = max(row["validation_log_likelihood"] for row in unbroken["metrics"])
     assert digest(last) == unbroken["last"]
-    assert [timeless(row) for row in run.read_metrics()] == unbroken["metrics"][2:]
+    assert [timeless(row) for row in rows] == unbroken["metrics"][2:]
 
 
 def test_a_folder_that_cannot_come_back_is_said(zygote: Zygote, place: Path) -> None:

@@ -19,8 +19,10 @@ from gancli.presets import PRESETS
 from gancli.reproduce.cifar10 import reproduce_cifar10
 from gancli.reproduce.data import load_checked
 from gancli.reproduce.figures import reproduce_figures
+from gancli.reproduce.runs import training_seconds
 from gancli.reproduce.table1 import reproduce_table1
 from gancli.reproduce.targets import CIFAR10, TABLE1_MNIST, Target
+from gancli.train.run_folder import RunFolder
 from gancli.train.trainer import Trainer
 
 SMALL_D = "maxout 8x3 irange=0.005, dense 1 sigmoid irange=0.005"
@@ -145,6 +147,24 @@ def test_other_files_than_the_published_ones_are_refused_or_mentioned(
         load_checked(TABLE1_MNIST, None)
     data, warnings = load_checked(CIFAR10, None)
     assert (data, warnings) == ("the data", ["train-images-idx3-ubyte.gz: not the published files of cifar10."])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "total", "after_two_epochs"),
+    [
+        ([], 0.0, 0.0),
+        ([10.0, 21.0, 30.5, 42.0], 42.0, 21.0),  # from the run's beginning, whoever trained
+        ([10.0, 21.0, 9.5, 20.0], 41.0, 21.0),  # of version 0.1: a second process began at zero
+    ],
+)
+def test_training_seconds_are_the_last_rows(
+    tmp_path: Path, seconds: list[float], total: float, after_two_epochs: float
+) -> None:
+    run = RunFolder(tmp_path)
+    rows = [{"epoch": n, "step": 5 * n, "seconds": value} for n, value in enumerate(seconds, start=1)]
+    run.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert training_seconds(run) == total
+    assert training_seconds(run, 2) == after_two_epochs
 
 
 def test_missing_data_are_named_before_anything_is_trained() -> None:

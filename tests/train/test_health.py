@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,40 @@ def test_a_cause_within_training_is_found_from_the_last_checkpoint(tmp_path: Pat
     settings = config(tmp_path, dataset=str(tmp_path / "spiked.npy"), generator="dense 8 relu, dense out linear")
     with pytest.raises(GancliError, match=r"diverged at iteration \d+: the .* of layer 1 of D \(maxout 6x2"):
         rows(settings, tmp_path / "run")
+
+
+@pytest.mark.parametrize("end", ["signal", "data gone"])
+def test_the_search_for_a_cause_ends_early_and_hides_nothing(tmp_path: Path, end: str) -> None:
+    settings = config(tmp_path)
+
+    class Searching(Silent):
+        def note(self, text: str) -> None:
+            if text.startswith("training diverged"):
+                diverged.append(trainer.step)
+                if end == "signal":
+                    signal.raise_signal(signal.SIGTERM)
+                else:
+                    Path(settings.dataset).unlink()
+
+    def deed(step: int) -> None:
+        if step == 14:
+            trainer.game.D.weighted[0].bias.data[0, 0] = float("nan")
+
+    diverged: list[int] = []
+    trainer = Trainer(settings, RunFolder(tmp_path / "run"), Searching(deed))
+    replayed = []
+    with pytest.MonkeyPatch.context() as patched:
+        iterate = Trainer._iterate
+
+        def counted(self: Trainer, epoch: int) -> Any:
+            replayed.extend([self.step] if diverged else [])
+            return iterate(self, epoch)
+
+        patched.setattr(Trainer, "_iterate", counted)
+        with pytest.raises(GancliError, match=r"Training diverged before iteration 15.*of iteration 10, is kept in"):
+            trainer.train()
+    assert diverged == [15]
+    assert replayed == []
 
 
 def test_finiteness_is_not_confused_by_large_numbers() -> None:

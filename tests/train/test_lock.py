@@ -7,11 +7,15 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from gancli.errors import GancliError
+from gancli.train import lock
 from gancli.train.lock import NAME, locked
 
 fcntl = pytest.importorskip("fcntl", reason="locks of this kind are a Unix matter")
@@ -77,6 +81,40 @@ def test_another_machines_lock_without_locks_is_named(tmp_path: Path, monkeypatc
     ):
         pass
     assert (tmp_path / NAME).exists()
+
+
+def test_of_two_that_start_at_once_without_locks_one_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have opened the lock file before either has written its name."""
+    both, ended = threading.Barrier(2, timeout=10), threading.Barrier(2, timeout=10)
+
+    def refuse(*_: object) -> None:
+        both.wait()
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    outcomes = []
+
+    def start() -> None:
+        try:
+            with locked(tmp_path):
+                outcomes.append("trains")
+                ended.wait()
+        except GancliError as error:
+            outcomes.append(str(error))
+            ended.wait()
+
+    def slow(file: TextIO, path: Path) -> bool:  # what precedes the writing
+        time.sleep(0.3)
+        return is_named(file, path)
+
+    is_named = lock._is_named
+    monkeypatch.setattr(lock, "_is_named", slow)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(text.split()[0] for text in outcomes) == ["Process", "trains"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

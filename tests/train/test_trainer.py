@@ -14,10 +14,10 @@ import torch
 
 from gancli.config import Config
 from gancli.data.samples import read_samples
-from gancli.errors import DataError, GancliError, UsageError
+from gancli.errors import DataError, GancliError, GancliWarning, UsageError
 from gancli.presets import resolve
 from gancli.train.checkpoints import load_checkpoint, save_checkpoint
-from gancli.train.generate import draw_samples, load_generator, sampling_rng
+from gancli.train.generate import TrainedGenerator, draw_samples, load_generator, sampling_rng
 from gancli.train.interrupt import StopRequest
 from gancli.train.minibatches import Minibatches
 from gancli.train.reporting import Summary
@@ -191,6 +191,100 @@ def test_steps_stop_within_an_epoch(images: Path, tmp_path: Path) -> None:
     assert [row["step"] for row in RunFolder(tmp_path / "run").read_metrics()] == [5, 7]
 
 
+def resumed(config: Config, run: RunFolder, stop_at: int | None = None) -> Trainer:
+    trainer = Trainer(config, run, Silent(stop_at))
+    trainer.restore()
+    return trainer
+
+
+def test_seconds_count_from_the_beginning_of_the_run(images: Path, tmp_path: Path) -> None:
+    run, config = RunFolder(tmp_path / "run"), small(images, validation_every=0)
+    Trainer(config, run, Silent(stop_at=7)).train()  # within the second epoch
+    content = load_checkpoint(run.last)
+    assert content["seconds"] > run.read_metrics()[0]["seconds"] > 0
+    changed(run.last, seconds=1000.0)
+    summary = resumed(config, run).train()
+    first, *later = [row["seconds"] for row in run.read_metrics()]
+    assert first < 1000 < later[0] <= later[1] <= later[2]
+    assert load_checkpoint(run.last)["seconds"] == pytest.approx(later[2], abs=1e-3)
+    assert summary.steps_per_second == pytest.approx(13 / (later[2] - 1000), rel=0.1)  # rows are rounded to ms
+
+
+def test_without_best_the_next_validation_is_the_best(images: Path, tmp_path: Path) -> None:
+    run, config = RunFolder(tmp_path / "run"), small(images)
+    run_to_end(config.replace(epochs=1), run.path)
+    changed(run.last, best=1e9)
+    assert resumed(config, run).best == 1e9
+    run.best.unlink()
+    trainer = resumed(config, run)
+    trainer.train()
+    assert trainer.best == max(row["validation_log_likelihood"] for row in run.read_metrics()[1:])
+    assert load_checkpoint(run.best)["step"] > 5
+
+
+def test_a_checkpoint_of_another_kind_of_device_goes_on_with_new_noise(images: Path, tmp_path: Path) -> None:
+    run, config = RunFolder(tmp_path / "run"), small(images)
+    run_to_end(config.replace(epochs=1), run.path)
+    own = load_checkpoint(run.last)["rng"]
+    changed(run.last, rng=torch.zeros(1, 16, dtype=torch.uint8))  # a GPU's
+    with pytest.warns(GancliWarning, match=r"iteration 5 is of another kind of device than cpu.*with new noise"):
+        states = [resumed(config, run).rng.get_state() for _ in range(2)]
+    assert torch.equal(*states)
+    assert not torch.equal(states[0], own[0])
+    with pytest.warns(GancliWarning, match="new noise"):
+        assert resumed(config, run).train().steps == 20
+
+
+def test_the_good_checkpoint_outlives_the_first_save_after_a_fall_back(images: Path, tmp_path: Path) -> None:
+    run, config = RunFolder(tmp_path / "run"), small(images)
+    run_to_end(config.replace(epochs=2), run.path)
+    run.last.write_bytes(b"")
+    with pytest.warns(GancliWarning, match="Going on from the one before it"):
+        trainer = resumed(config, run, stop_at=7)
+    assert f"of iteration 5, is kept in {run.previous}" in trainer._kept()
+    trainer.train()
+    assert [load_checkpoint(path)["step"] for path in (run.last, run.previous)] == [7, 5]
+    assert f"of iteration 7, is kept in {run.last}" in trainer._kept()
+    resumed(config, run, stop_at=8).train()
+    assert [load_checkpoint(path)["step"] for path in (run.last, run.previous)] == [8, 7]
+
+
+def test_the_final_samples_come_from_the_runs_backend(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+
+    def load(*given: Any, **named: Any) -> TrainedGenerator:
+        loaded.append(load_generator(*given, **named))
+        return loaded[-1]
+
+    monkeypatch.setattr("gancli.train.trainer.load_generator", load)
+    run_to_end(small(images, epochs=1, backend="torch"), tmp_path / "run")
+    assert {layer.backend for trained in loaded for layer in trained.G.weighted} == {"torch"}
+
+
+def test_a_signal_before_the_first_iteration_leaves_a_checkpoint(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, config = RunFolder(tmp_path / "run"), small(images)
+    with monkeypatch.context() as early:
+        enter = StopRequest.__enter__
+
+        def entered(self: StopRequest) -> StopRequest:
+            enter(self)
+            signal.raise_signal(signal.SIGTERM)
+            return self
+
+        early.setattr(StopRequest, "__enter__", entered)
+        summary = Trainer(config, run, Silent()).train()
+    assert (summary.steps, summary.signal) == (0, signal.SIGTERM)
+    assert load_checkpoint(Path(summary.checkpoint))["step"] == 0
+    resumed(config, run).train()
+    run_to_end(config, tmp_path / "whole")
+    ends = [load_checkpoint(folder.last)["G"] for folder in (run, RunFolder(tmp_path / "whole"))]
+    assert all(torch.equal(ends[0][name], weight) for name, weight in ends[1].items())
+
+
 def test_training_that_diverges_stops_with_a_sentence(images: Path, tmp_path: Path) -> None:
     config = small(images, lr=1e30)
     with pytest.raises(GancliError, match=r"diverged.*Try a lower --lr"):
@@ -283,7 +377,7 @@ CHECKPOINT_FAULTS = {
     "a row that is no row": lambda path: changed(path, row={"step": 5, "x": torch.ones(2)}),
     "another position": lambda path: changed(path, position=99),
     "other data": lambda path: changed(path, examples="many"),
-    "a random state cut short": lambda path: changed(path, rng=torch.ones(3, dtype=torch.uint8)),
+    "a random state of no bytes": lambda path: changed(path, rng=torch.ones(1, 5056)),
     "another rule's state": lambda path: changed(path, update_G={"state": {0: {"step": 1}}}),
     "a velocity of another shape": lambda path: changed(path, update_D=one_velocity(torch.ones(2))),
     "a velocity that is text": lambda path: changed(path, update_D=one_velocity("fast")),
