@@ -62,7 +62,7 @@ def train(
     gancli train --dataset mnist                   the paper's MNIST configuration
     gancli train --preset cifar10-conv --epochs 5  another preset, shorter
     gancli train --resume runs/mnist-mnist-…       go on after Ctrl-C or a crash
-    torchrun --nproc-per-node 8 -m gancli train    on eight GPUs, or eight cores, that share each minibatch
+    torchrun --nproc-per-node 4 -m gancli train    on four GPUs, or four cores, that share each minibatch
     """
     given = {name: value for name, value in settings.items() if value is not None}
     if dry_run:
