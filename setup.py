@@ -36,7 +36,7 @@ CUDA_STRICT_FLAGS = ["-Werror", "all-warnings", "-Xcompiler", "-Werror"]
 
 
 def find_nvcc() -> Path | None:
-    """Return CUDA's compiler: from CUDA_HOME or CUDA_PATH, PATH, /usr/local/cuda, or the pip package nvidia-cuda-nvcc."""
+    """Return CUDA's compiler: CUDA_HOME or CUDA_PATH, PATH, /usr/local/cuda, pip package nvidia-cuda-nvcc."""
     named = [Path(os.environ[name]) / "bin/nvcc" for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
     on_path = shutil.which("nvcc")
     packaged = sorted(Path(sysconfig.get_paths()["purelib"]).glob("nvidia/*/bin/nvcc"))

@@ -10,7 +10,7 @@ from gancli.ops import maxout, native, parzen_log_sum_exp
 
 
 def main() -> None:
-    """Run both products of Parzen over several tiles and splits, and both sizes of maxout and its gradients, last tiles not full."""
+    """Run both products of Parzen over several tiles and splits, and maxout and its gradients in both sizes."""
     for product in native.CUDA_PRODUCTS:
         os.environ["GANCLI_CUDA_PRODUCT"] = product
         for m, n, d in ((1, 1, 1), (130, 300, 70), (20, 3000, 33), (300, 5, 784)):

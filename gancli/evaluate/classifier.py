@@ -105,7 +105,7 @@ def half_width(standard_error: float, num_data: int, num_samples: int) -> float:
     with probability (1 − p)ⁿ, and then the standard error knows nothing of it. The second term allows for the largest
     share that n points miss with a probability of 2.5 %; it vanishes as 3.7·log 999/(2n).
     """
-    unseen = sum(1 - _MISSED ** (1 / n) for n in (num_data, num_samples))
+    unseen = sum(1 - math.pow(_MISSED, 1 / n) for n in (num_data, num_samples))
     return _NORMAL_95 * standard_error + 0.5 * _SURE * unseen
 
 
