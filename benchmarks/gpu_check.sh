@@ -83,7 +83,7 @@ if [ -n "${GANCLI_DATA:-}" ]; then
     dataset=mnist
 fi
 step "gancli train" 60 "$python" -m gancli train --dataset "$dataset" --device cuda --steps 20 --out "$runs/run"
-step "gancli parzen" 60 "$python" -m gancli parzen "$runs/run" --device cuda --num-samples 2000
+step "gancli parzen" 60 "$python" -m gancli parzen --run "$runs/run" --device cuda --num-samples 2000
 step "gancli evaluate" 60 "$python" -m gancli evaluate "$runs/run" --device cuda --num-samples 2000
 
 sanitizer="$(command -v compute-sanitizer || true)"
