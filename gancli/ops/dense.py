@@ -29,7 +29,7 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "linear", *
     The native path, which there is on the CPU alone, fuses relu, computes no gradient in vain and reuses the memory of
     the last one. "auto" leaves its matrix products to torch where those are fast: on Intel CPUs, where MKL reaches
     about 0.9 of the arithmetic peak at these shapes and the kernels here 0.8 (on an AMD Zen 5 MKL reaches 0.3, the
-    kernels 0.8). The rule knows the CPU and the numbers, never a measured time, so that a machine always computes alike.
+    kernels 0.8). The rule knows the CPU and the numbers, never a measured time: a machine always computes alike.
 
     Args:
         x: (batch, in) float.
