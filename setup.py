@@ -31,20 +31,17 @@ BUILD_ERRORS = (BaseError, CCompilerError, CompileError, OSError)
 
 # Machine code for A100 and H100, and PTX that the driver of any later GPU compiles.
 CUDA_TARGETS = {"sm_80": "compute_80", "sm_90": "compute_90", "compute_90": "compute_90"}
-CUDA_FLAGS = ["-std=c++17", "-O3", "-Icsrc", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]
+CUDA_FLAGS = ["-std=c++17", "-O3", "--threads", "0", "-Icsrc", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]
 CUDA_STRICT_FLAGS = ["-Werror", "all-warnings", "-Xcompiler", "-Werror"]
 
 
 def find_nvcc() -> Path | None:
-    """Return CUDA's compiler: from CUDA_HOME or CUDA_PATH, from PATH, or from the pip package nvidia-cuda-nvcc."""
-    homes = [Path(os.environ[name]) for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
-    for home in homes:
-        if (home / "bin/nvcc").is_file():
-            return home / "bin/nvcc"
-    if on_path := shutil.which("nvcc"):
-        return Path(on_path)
-    packaged = Path(sysconfig.get_paths()["purelib"]).glob("nvidia/*/bin/nvcc")
-    return next(iter(sorted(packaged)), None)
+    """Return CUDA's compiler: CUDA_HOME or CUDA_PATH, PATH, /usr/local/cuda, pip package nvidia-cuda-nvcc."""
+    named = [Path(os.environ[name]) / "bin/nvcc" for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
+    on_path = shutil.which("nvcc")
+    packaged = sorted(Path(sysconfig.get_paths()["purelib"]).glob("nvidia/*/bin/nvcc"))
+    places = [*named, *([Path(on_path)] if on_path else []), Path("/usr/local/cuda/bin/nvcc"), *packaged]
+    return next((place for place in places if place.is_file()), None)
 
 
 def cuda_runtime(nvcc: Path) -> Path:
@@ -83,7 +80,7 @@ class BuildNative(build_ext):  # type: ignore[misc]  # setuptools is untyped
         """Compile the CUDA sources and hand their objects and the CUDA runtime to the linker."""
         nvcc = find_nvcc()
         if nvcc is None:
-            raise CompileError("nvcc not found (CUDA_HOME, PATH, pip package nvidia-cuda-nvcc)")
+            raise CompileError("nvcc not found (CUDA_HOME, PATH, /usr/local/cuda, pip package nvidia-cuda-nvcc)")
         targets = [f"-gencode=arch={ptx},code={target}" for target, ptx in CUDA_TARGETS.items()]
         ext.library_dirs.append(str(cuda_runtime(nvcc)))
         ext.libraries += ["cudart_static", "rt", "pthread", "dl"]

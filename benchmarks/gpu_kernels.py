@@ -10,14 +10,14 @@ from gancli.ops import maxout, native, parzen_log_sum_exp
 
 
 def main() -> None:
-    """Run both products of Parzen over several tiles and splits, and both sizes of maxout, last tiles not full."""
+    """Run both products of Parzen over several tiles and splits, and maxout and its gradients in both sizes."""
     for product in native.CUDA_PRODUCTS:
         os.environ["GANCLI_CUDA_PRODUCT"] = product
         for m, n, d in ((1, 1, 1), (130, 300, 70), (20, 3000, 33), (300, 5, 784)):
             x, samples = torch.rand(m, d).cuda(), torch.rand(n, d).cuda()
             result = parzen_log_sum_exp(x, samples, [0.5, 2.0, 30.0], backend="native")
             assert bool(torch.isfinite(result.cpu()).all())
-    for shape in ((5, 40, 7, 5), (2049, 40, 200, 5)):
+    for shape in ((5, 40, 7, 5), (2049, 40, 200, 5), (1030, 2050, 6, 2)):
         batch, inputs, units, pieces = shape
         layer = [torch.randn(size).cuda().requires_grad_() for size in ((units, pieces, inputs), (units, pieces))]
         x = torch.randn(batch, inputs).cuda().requires_grad_()

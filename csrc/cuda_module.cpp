@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/machine.h"
 #include "cuda/maxout.h"
 #include "cuda/parzen.h"
 
@@ -85,6 +86,13 @@ PYBIND11_MODULE(_cuda, module) {
   module.def(
       "archs", [] { return std::vector<std::string>{GANCLI_CUDA_ARCHS}; },
       "What the module was compiled for: machine code (sm_…) and PTX for later devices (compute_…).");
+  module.attr("COMPILED_VERSION") = gancli::cuda::compiled_version();
+  module.def("driver_version", &gancli::cuda::driver_version,
+             "CUDA's version that the driver serves, 1000·major + 10·minor; 0 without a driver.");
+  module.attr("SHARED_MEMORY_NEEDED") = gancli::cuda::shared_memory_needed();
+  module.def("shared_memory_allowed", &gancli::cuda::shared_memory_allowed, py::arg("device"),
+             "Bytes of shared memory that a block may have on a device.");
+
   module.attr("NOT_REFUSED") = gancli::cuda::NOT_REFUSED;
   module.def("parzen_workspace_bytes", &parzen_workspace_bytes, py::arg("product"), py::arg("m"),
              py::arg("n"), py::arg("d"), py::arg("num_sigmas"), py::arg("device"),

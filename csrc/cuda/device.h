@@ -121,17 +121,22 @@ struct Grid {
   int shared_bytes = 0;
 };
 
+// Let `kernel` have so much shared memory, and the processor divide its memory in favour of it.
+template <typename... Parameters>
+void allow_shared_memory(const char* name, void (*kernel)(Parameters...), int bytes) {
+  if (bytes <= 48 << 10) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), name);
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared),
+        name);
+}
+
 // Start `kernel` on the stream; an error carries its name.
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), Grid grid, cuda::Queue queue,
             Arguments... arguments) {
   if (grid.blocks == 0) return;
-  if (grid.shared_bytes > 48 << 10) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, grid.shared_bytes), name);
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                               cudaSharedmemCarveoutMaxShared),
-          name);
-  }
+  allow_shared_memory(name, kernel, grid.shared_bytes);
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(grid.blocks));
   config.blockDim = dim3(static_cast<unsigned>(grid.threads));
@@ -147,7 +152,7 @@ int blocks_at_once(const char* name, void (*kernel)(Parameters...), int threads,
   use(device);
   int processors = 0, blocks = 0;
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), name);
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), name);
+  allow_shared_memory(name, kernel, shared_bytes);
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes), name);
   if (blocks < 1) throw std::runtime_error(std::string(name) + " does not fit on this device");
   return processors * blocks;

@@ -109,8 +109,11 @@ struct Scoring {
   Parts parts;
 };
 
-// A product x·μ becomes a score: the rounded one says where the top is; counted from the top, it keeps its digits.
-__device__ __forceinline__ float rounded_score(float product, float start) { return product + start; }
+// A product x·μ becomes a score: the rounded one says where the top is; counted from the top, it keeps its digits. The sum
+// stands alone, never fused with the product's scaling, so that the same product gives the same score wherever it is asked.
+__device__ __forceinline__ float rounded_score(float product, float start) {
+  return __fadd_rn(product, start);
+}
 __device__ __forceinline__ float score_from(float top, float product, float start) {
   return (product - top) + start;
 }
@@ -146,7 +149,7 @@ __device__ __forceinline__ void find_nearest(const Sums& products, const float* 
         score = other_score;
       }
     }
-    if (r == place.member && tile_top[r] > own_top) *nearest = {column, score};
+    if (r == place.member && tile_top[r] > own_top && column < INT32_MAX) *nearest = {column, score};
   }
 }
 

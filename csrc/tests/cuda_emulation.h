@@ -262,6 +262,7 @@ inline unsigned __ballot_sync(unsigned, bool value) {
   for (int lane = 0; lane < 32; ++lane) bits |= unsigned(all[lane]) << lane;
   return bits;
 }
+inline float __fadd_rn(float a, float b) { return a + b; }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
   const unsigned long long old = *address;

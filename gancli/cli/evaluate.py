@@ -106,8 +106,8 @@ def _describe(found: Evaluation) -> list[tuple[str, Any]]:
         ("JSD", f"at least {jsd.low:.4f} nats (log 2 = 0.6931 is the most), by a fresh discriminator, 95 % confidence"),
         (
             "  its bound",
-            f"{jsd.bound:.4f} ± {jsd.standard_error:.4f} nats, interval {jsd.low:.4f} to {jsd.high:.4f}; a better one "
-            "may find more",
+            f"{jsd.bound:.4f} nats (standard error {jsd.standard_error:.4f}), interval {jsd.low:.4f} to {jsd.high:.4f}"
+            "; a better one may find more",
         ),
         (
             "  from",

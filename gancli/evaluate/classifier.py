@@ -20,6 +20,7 @@ LEAST_POINTS = 100  # in each set: below that, halves of halves say nothing
 _FEW_VALUES = 16  # per example: up to this many the network for numbers is used, beyond it the one for images
 _SURE = math.log(999)  # logits are cut here, D within 0.001 of 0 and 1, so that no single point decides the mean
 _NORMAL_95 = 1.959963984540054
+_MISSED = 0.025  # probability with which n points may show nothing of a part that an end of the interval allows for
 _BATCH, _RATE, _MOST_EPOCHS, _PATIENCE = 100, 1e-3, 60, 6
 _AT_ONCE = 1000
 
@@ -32,8 +33,9 @@ class JsdBound:
 
     Attributes:
         bound: (V + log 4)/2 on points that D has not seen, nats; JSD lies between it and log 2, up to its error.
-        standard_error: of `bound`, over the points.
-        low: lower end of its 95 % confidence interval, at least 0: the divergence is at least this.
+        standard_error: of `bound`, over the points; 0 where all of them are as clear as can be.
+        low: lower end of its 95 % confidence interval, at least 0: the divergence is at least this. The interval is the
+            normal one, widened by what a share of points too rare to be seen may add (see `half_width`).
         high: upper end of that interval, at most log 2. No bound on JSD: a better D might find more.
         accuracy: share of unseen points that D assigns to the right side.
         num_data: data points that the bound was taken on.
@@ -81,16 +83,30 @@ def jsd_lower_bound(data: Tensor, samples: Tensor, *, seed: int = 1, backend: st
     log_d, log_not_d = -softplus(-real), -softplus(fake)  # log D(x), log(1 - D(G(z)))
     bound = (float(log_d.mean() + log_not_d.mean()) + math.log(4)) / 2
     error = math.sqrt(float(log_d.var()) / len(real) + float(log_not_d.var()) / len(fake)) / 2
+    reach = half_width(error, len(real), len(fake))
     return JsdBound(
         bound=bound,
         standard_error=error,
-        low=min(max(0.0, bound - _NORMAL_95 * error), math.log(2)),
-        high=min(max(0.0, bound + _NORMAL_95 * error), math.log(2)),
+        low=min(max(0.0, bound - reach), math.log(2)),
+        high=min(max(0.0, bound + reach), math.log(2)),
         accuracy=float(((real > 0).double().mean() + (fake < 0).double().mean()) / 2),
         num_data=len(real),
         num_samples=len(fake),
         epochs=epochs,
     )
+
+
+def half_width(standard_error: float, num_data: int, num_samples: int) -> float:
+    """Return how far the 95 % confidence interval of (V + log 4)/2 reaches to either side, nats.
+
+    1.96·error + ½·log 999·Σ (1 − 0.025^(1/n)) over both sets
+
+    log D is bounded, and skewed where D is nearly always right: a share p of points that cost log 999 each stays unseen
+    with probability (1 − p)ⁿ, and then the standard error knows nothing of it. The second term allows for the largest
+    share that n points miss with a probability of 2.5 %; it vanishes as 3.7·log 999/(2n).
+    """
+    unseen = sum(1 - math.pow(_MISSED, 1 / n) for n in (num_data, num_samples))
+    return _NORMAL_95 * standard_error + 0.5 * _SURE * unseen
 
 
 def _three_parts(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:

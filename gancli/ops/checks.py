@@ -20,6 +20,13 @@ def require_floating(name: str, tensor: Tensor) -> None:
         raise InputError(f"{name} must be floating point, got {tensor.dtype}; convert it with .float() first.")
 
 
+def require_one_device(**tensors: Tensor) -> None:
+    """Raise InputError unless all tensors, given by name, are on one device."""
+    devices = [tensor.device for tensor in tensors.values()]
+    if any(device != devices[0] for device in devices):
+        raise InputError(f"{', '.join(tensors)} must be on one device, got {', '.join(map(str, devices))}.")
+
+
 def require_finite_rows(name: str, tensor: Tensor) -> None:
     """Raise InputError naming the first row of `tensor` (n, d) that holds a NaN or an infinity."""
     # A finite sum proves finite summands without a mask as large as the input; only a suspicious one is searched.

@@ -26,10 +26,10 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "linear", *
 
     y = f(x·weightᵀ + bias), f one of linear, relu, sigmoid, tanh
 
-    The native path fuses relu, computes no gradient in vain and reuses the memory of the last one. "auto" leaves its
-    matrix products to torch where those are fast: on Intel CPUs, where MKL reaches about 0.9 of the arithmetic peak at
-    these shapes and the kernels here 0.8 (on an AMD Zen 5 MKL reaches 0.3, the kernels 0.8). The rule knows the CPU and
-    the numbers, never a measured time, so that a machine always computes alike.
+    The native path, which there is on the CPU alone, fuses relu, computes no gradient in vain and reuses the memory of
+    the last one. "auto" leaves its matrix products to torch where those are fast: on Intel CPUs, where MKL reaches
+    about 0.9 of the arithmetic peak at these shapes and the kernels here 0.8 (on an AMD Zen 5 MKL reaches 0.3, the
+    kernels 0.8). The rule knows the CPU and the numbers, never a measured time: a machine always computes alike.
 
     Args:
         x: (batch, in) float.
@@ -42,14 +42,14 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "linear", *
         y (batch, units), dtype of x; differentiable in x, weight and bias (once, on the native path).
 
     Raises:
-        InputError: a shape, a dtype or the activation is off.
+        InputError: a shape, a dtype, a device or the activation is off.
         UsageError: the backend is unknown, or "native" cannot serve these inputs.
     """
     _check(x, weight, bias, activation)
     supported = x.dtype == weight.dtype == bias.dtype == torch.float32
     supported = supported and not torch.is_autocast_enabled(x.device.type) and not torch.compiler.is_compiling()
     why_not = f"it computes in float32 outside autocast and torch.compile, x is {x.dtype}, weight {weight.dtype}"
-    if not native.chosen(backend, "maxout_forward", x.device.type, supported, why_not):
+    if not native.chosen(backend, "dense", x.device.type, supported, why_not):
         return dense_reference(x, weight, bias, activation)
     asked = native.requested_backend(backend) == "native"
     if len(weight) < _LEAST_UNITS and not asked:
@@ -81,6 +81,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> None:
         raise InputError(f"x has {x.shape[1]} inputs, weight (units, in) expects {weight.shape[1]}.")
     if len(bias) != len(weight):
         raise InputError(f"bias must have shape {(len(weight),)}, got {tuple(bias.shape)}.")
+    checks.require_one_device(x=x, weight=weight, bias=bias)
     if activation not in ACTIVATIONS:
         raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}.")
 

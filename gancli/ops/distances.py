@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gancli.errors import InputError
 from gancli.ops import checks
+from gancli.ops.precision import without_tf32
 
 TILE_ROWS = 512
 TILE_COLUMNS = 4096
@@ -131,7 +132,8 @@ class _Tiles:
             yield slice(start, min(start + TILE_COLUMNS, len(self._y)))
 
     def squared_distances(self, rows: slice, columns: slice) -> Tensor:
-        products = self._x[rows] @ self._y[columns].T
+        with without_tf32(self._x.device):
+            products = self._x[rows] @ self._y[columns].T
         return products.mul_(-2).add_(self._x_norms[rows, None]).add_(self._y_norms[columns])
 
     def rounding(self, rows: slice) -> Tensor:

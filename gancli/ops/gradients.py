@@ -11,23 +11,24 @@ zeroed, and go back after the step: for a weight of 100 MB that takes as long as
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-class _Wanted(threading.local):
-    """What the backward pass that runs in this thread is for: addresses of leaves, or None if nobody said."""
+@dataclass(frozen=True)
+class _Wanted:
+    """What a backward pass is for: addresses of leaves, and where the gradients of some may be written, once each."""
 
-    def __init__(self) -> None:
-        self.leaves: frozenset[int] | None = None
-        self.buffers: dict[int, Tensor] = {}  # by the same addresses, where their gradients may be written, once each
+    leaves: frozenset[int]
+    buffers: dict[int, Tensor]
 
 
-_wanted = _Wanted()
+# By the engine's number of the pass: on a GPU it runs in a thread of the engine, and several may run at once.
+_wanted: dict[int, _Wanted] = {}
 # Asks the engine whether a node lies on the way to a wanted gradient; torch.utils.checkpoint's kin rely on it too.
 _will_execute = getattr(torch._C, "_will_engine_execute_node", None)
 
@@ -44,13 +45,27 @@ def gradients(
         reuse: the numbers in p.grad are used up: the operations may write the new gradient over them, and the result
             may be that very tensor.
     """
-    before = _wanted.leaves, _wanted.buffers
-    _wanted.leaves = frozenset(p.data_ptr() for p in parameters)
-    _wanted.buffers = {p.data_ptr(): p.grad for p in parameters if p.grad is not None} if reuse else {}
+    buffers = {p.data_ptr(): p.grad for p in parameters if p.grad is not None} if reuse else {}
+    wanted = _Wanted(frozenset(p.data_ptr() for p in parameters), buffers)
+    passes: list[int] = []
+
+    def begin(_: Tensor) -> None:
+        passes.append(torch._C._current_graph_task_id())
+        _wanted[passes[-1]] = wanted
+
+    with torch.enable_grad():
+        root = loss.view_as(loss)  # a node of this pass alone, and the first that it reaches
+    root.register_hook(begin)
     try:
-        return torch.autograd.grad(loss, parameters, retain_graph=retain_graph)
+        return torch.autograd.grad(root, parameters, retain_graph=retain_graph)
     finally:
-        _wanted.leaves, _wanted.buffers = before
+        for number in passes:
+            del _wanted[number]
+
+
+def _of_this_pass() -> _Wanted | None:
+    """Return what the backward pass that calls is for; None if nobody said."""
+    return _wanted.get(torch._C._current_graph_task_id())
 
 
 def room_for_gradient(parameter: Tensor) -> Tensor:
@@ -58,7 +73,8 @@ def room_for_gradient(parameter: Tensor) -> Tensor:
 
     A parameter that occurs twice in the graph gets it only once, since torch adds up both contributions afterwards.
     """
-    old = _wanted.buffers.pop(parameter.data_ptr(), None)
+    wanted = _of_this_pass()
+    old = None if wanted is None else wanted.buffers.pop(parameter.data_ptr(), None)
     fits = old is not None and old.shape == parameter.shape and old.dtype == parameter.dtype and old.is_contiguous()
     return old if old is not None and fits else torch.empty_like(parameter, memory_format=torch.contiguous_format)
 
@@ -70,15 +86,16 @@ def needed(ctx: Any, inputs: Sequence[Tensor]) -> list[bool]:
         ctx: the Function's context.
         inputs: the tensors that were the first arguments of forward, in order.
     """
-    if _wanted.leaves is None:
+    wanted = _of_this_pass()
+    if wanted is None:
         return list(ctx.needs_input_grad[: len(inputs)])
     return [
-        differentiable and _is_wanted(tensor, node)
+        differentiable and _is_wanted(wanted, tensor, node)
         for differentiable, tensor, (node, _) in zip(ctx.needs_input_grad, inputs, ctx.next_functions, strict=False)
     ]
 
 
-def _is_wanted(tensor: Tensor, node: Any) -> bool:
+def _is_wanted(wanted: _Wanted, tensor: Tensor, node: Any) -> bool:
     if tensor.is_leaf:
-        return tensor.data_ptr() in (_wanted.leaves or ())
+        return tensor.data_ptr() in wanted.leaves
     return _will_execute is None or bool(_will_execute(node))

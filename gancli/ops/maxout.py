@@ -34,7 +34,7 @@ def maxout(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str = "auto") ->
         y (batch, units), dtype of x; differentiable in x, weight and bias (once, on the native path).
 
     Raises:
-        InputError: a shape or dtype is off.
+        InputError: a shape, a dtype or a device is off.
         UsageError: the backend is unknown, or "native" cannot serve these inputs.
 
     Source: Goodfellow et al. 2013, "Maxout Networks", equation 1.
@@ -79,6 +79,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor) -> None:
         raise InputError(f"x has {x.shape[1]} inputs, weight (units, pieces, in) expects {weight.shape[2]}.")
     if bias.shape != weight.shape[:2]:
         raise InputError(f"bias must have shape {tuple(weight.shape[:2])}, got {tuple(bias.shape)}.")
+    checks.require_one_device(x=x, weight=weight, bias=bias)
 
 
 def _linear_then_max(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -93,6 +94,7 @@ def _linear_then_max(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Return y (batch, units) and index (batch, units) uint8, the lowest piece that reaches it."""
+    checks.require_one_device(x=x, weight=weight, bias=bias)
     x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     (batch, inputs), (units, pieces, _) = x.shape, weight.shape
     y = x.new_empty(batch, units)

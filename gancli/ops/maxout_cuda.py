@@ -14,7 +14,8 @@ MOST_PIECES = 64
 def forward(x: Tensor, weight: Tensor, bias: Tensor, y: Tensor, index: Tensor) -> None:
     """Write y (batch, units) and index (batch, units) uint8; all contiguous, on one GPU, nothing empty.
 
-    Needs memory for both operands once more while it runs where the product is large enough for tensor cores.
+    Where the product is large enough for tensor cores it needs memory for both operands packed while it runs: 4 bytes a
+    number as in float32, each row filled up to a multiple of 32 numbers, and a scale for each row.
     """
     module = native.require("_cuda", "gancli::maxout")
     shape = _shape(x, weight)

@@ -19,6 +19,9 @@ from gancli.errors import UsageError
 Backend = Literal["auto", "torch", "native"]
 BACKENDS: tuple[Backend, ...] = ("auto", "torch", "native")
 LEAST_CAPABILITY = (8, 0)  # asynchronous copies, the kernels' matrix fragments
+# The operations that have a CUDA kernel; on a GPU torch serves the others.
+CUDA_OPERATIONS = ("maxout_forward", "parzen_log_sum_exp")
+_DISTINGUISHING = {"dense": "count_nonzeros"}  # operations that have no function of their own name
 CUDA_PRODUCTS = ("split", "float32")
 
 
@@ -62,7 +65,7 @@ def choose(backend: str, *, operation: str, device_type: str, supported: bool, w
 
     Args:
         backend: "auto", "torch" or "native"; "auto" defers to GANCLI_BACKEND.
-        operation: the function that the native module must have.
+        operation: the function that the native module must have; "dense" stands for that which only dense layers need.
         device_type: "cpu" or "cuda", where the tensors are.
         supported: whether the native kernel takes these inputs (dtype, sizes).
         why_not: if it does not, the reason in words.
@@ -76,19 +79,28 @@ def choose(backend: str, *, operation: str, device_type: str, supported: bool, w
     wanted = requested_backend(backend)
     if wanted == "torch":
         return None
-    module, reason = load("_cuda" if device_type == "cuda" else "_cpu")
-    if module is not None and device_type == "cuda" and not cuda_capable():
-        module, reason = None, too_old_gpu()
-    if module is not None and not hasattr(module, operation):
-        module, reason = None, f"the module has no {operation}; rebuild it from this source tree"
+    module, reason = _module_for(operation, device_type)
     if module is not None and supported:
         return module
     if wanted == "native":
         raise UsageError(
             f"backend 'native' cannot run {operation} on {device_type}: {reason or why_not}. "
-            "Use backend 'torch' or 'auto'."
+            "Use backend 'auto' (--backend auto), where torch serves what the kernels do not."
         )
     return None
+
+
+def _module_for(operation: str, device_type: str) -> tuple[ModuleType | None, str]:
+    """Return the module that has a kernel for `operation` and runs here, or None and why there is none."""
+    if device_type == "cuda":
+        if operation not in CUDA_OPERATIONS:
+            return None, f"there is no CUDA kernel for {operation}"
+        if problem := cuda_problem():
+            return None, problem
+    module, reason = load("_cuda" if device_type == "cuda" else "_cpu")
+    if module is not None and not hasattr(module, _DISTINGUISHING.get(operation, operation)):
+        return None, f"the module has no {operation}; rebuild it from this source tree"
+    return module, reason
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -119,15 +131,29 @@ def require(name: str, operation: str) -> ModuleType:
 
 
 @functools.cache
-def cuda_capable() -> bool:
-    """Say whether every visible GPU runs the CUDA kernels."""
-    count = torch.cuda.device_count()
-    return count > 0 and min(torch.cuda.get_device_capability(i) for i in range(count)) >= LEAST_CAPABILITY
+def cuda_problem() -> str:
+    """Return why the CUDA kernels cannot run here, on every visible GPU; an empty string where they can."""
+    module, reason = load("_cuda")
+    if module is None:
+        return reason
+    if not torch.cuda.is_available():
+        return f"torch {torch.__version__} sees no CUDA device"
+    driver, compiled = module.driver_version() // 1000, module.COMPILED_VERSION // 1000
+    if driver < compiled:
+        return f"the module was compiled with CUDA {compiled}, the driver serves CUDA {driver}: update the driver"
+    for device in range(torch.cuda.device_count()):
+        gpu = f"GPU {device} ({torch.cuda.get_device_name(device)})"
+        capability = torch.cuda.get_device_capability(device)
+        if capability < LEAST_CAPABILITY:
+            return f"{gpu} has compute capability {_version(capability)}, the kernels need {_version(LEAST_CAPABILITY)}"
+        allowed, needed = module.shared_memory_allowed(device), module.SHARED_MEMORY_NEEDED
+        if allowed < needed:  # compute capabilities 8.6, 8.9 and 12
+            return f"{gpu} gives a block {allowed:,} bytes of shared memory, the kernels need {needed:,}"
+    return ""
 
 
-def too_old_gpu() -> str:
-    """Return why the CUDA kernels cannot run here."""
-    return f"a GPU here has not compute capability {'.'.join(map(str, LEAST_CAPABILITY))}"
+def _version(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))
 
 
 def address(tensor: Tensor | None) -> int:
@@ -175,12 +201,7 @@ def describe_cpu() -> dict[str, Any]:
 
 def describe_cuda() -> dict[str, Any]:
     """Return what `gancli info` says about the CUDA module: built, archs, usable, reason."""
-    import torch
-
-    module, reason = load("_cuda")
-    archs = list(module.archs()) if module is not None and hasattr(module, "archs") else None
-    visible = torch.cuda.is_available()
-    usable = module is not None and visible and cuda_capable()
-    if module is not None and not usable:
-        reason = too_old_gpu() if visible else f"torch {torch.__version__} sees no CUDA device"
-    return {"built": module is not None, "archs": archs, "usable": usable, "reason": reason or None}
+    module, _ = load("_cuda")
+    archs = list(module.archs()) if module is not None else None
+    problem = cuda_problem()
+    return {"built": module is not None, "archs": archs, "usable": not problem, "reason": problem or None}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gancli.errors import InputError, UsageError
 from gancli.ops import checks, native
+from gancli.ops.precision import without_tf32
 
 # Distances live only in tiles of this many test and sample points: 4 MiB of float32, so that the passes over a tile
 # (one per σ) run in the second-level cache instead of memory.
@@ -65,7 +66,8 @@ def parzen_log_sum_exp(
     if module is None:
         checks.require_finite_rows("x", x)
         checks.require_finite_rows("samples", samples)
-        return _tiled(x, samples, widths)
+        with without_tf32(x.device):
+            return _tiled(x, samples, widths)
     result: Tensor = _native(x, samples, widths)
     return result
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gancli.errors import InputError
-from gancli.evaluate.classifier import jsd_lower_bound
+from gancli.evaluate.classifier import half_width, jsd_lower_bound
 
 JSD_AT_TWO = 0.336830820347  # of two unit normals at distance 2; tests/theory has it from SciPy's quadrature
 
@@ -69,3 +69,30 @@ def test_a_seed_decides_everything() -> None:
 def test_too_few_points_are_refused() -> None:
     with pytest.raises(InputError, match="100 points"):
         jsd_lower_bound(normal(500, 1), normal(99, 2))
+
+
+def test_where_all_unseen_points_are_right_the_interval_is_not_a_point() -> None:
+    found = jsd_lower_bound(normal(100, 1), normal(100, 2) + 100)
+    assert found.accuracy == 1
+    # 50 points a side: 1 − 0.025^(1/50) = 0.0711 of either could be wrong all along, at log 999 a point.
+    assert found.low <= found.bound - 0.0711 * math.log(999)
+    assert half_width(0.0, 50, 50) == pytest.approx(0.0711 * math.log(999), rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [50, 120, 600])
+@pytest.mark.parametrize("wrong", [0.002, 0.01, 0.03, 0.07, 0.2, 0.5])
+@pytest.mark.parametrize("spread", [0.0, 1.0], ids=["two values", "spread"])
+def test_the_interval_covers_what_it_claims(n: int, wrong: float, spread: float) -> None:
+    """Either set holds mostly points that D is sure of, and a few that it has wrong: bounded and skewed."""
+    trials, rng = 4000, torch.Generator().manual_seed(1)
+    top, bottom = math.log(0.999), math.log(0.001)
+    kind = torch.rand(2, trials, n, generator=rng, dtype=torch.float64) < wrong
+    within = spread * torch.rand(2, trials, n, generator=rng, dtype=torch.float64)
+    values = torch.where(kind, bottom + 2 * within, top - 0.3 * within)  # log D and log(1 − D)
+    truth = wrong * (bottom + spread) + (1 - wrong) * (top - 0.15 * spread)
+    error = (values.var(dim=2) / n).sum(dim=0).sqrt() / 2
+    reach = torch.tensor([half_width(float(one), n, n) for one in error], dtype=torch.float64)
+    off = values.mean(dim=2).sum(dim=0) / 2 - truth
+    # Three standard deviations of a share of 4,000 trials are allowed for.
+    assert (off > reach).double().mean() <= 0.025 + 3 * math.sqrt(0.025 / trials)
+    assert (off.abs() > reach).double().mean() <= 0.05 + 3 * math.sqrt(0.05 / trials)

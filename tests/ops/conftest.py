@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from gancli.ops import native
 
@@ -34,6 +35,17 @@ def enter(route: Route, monkeypatch: pytest.MonkeyPatch) -> Route:
             pytest.skip(f"this CPU does not run {route.isa}")
         monkeypatch.setenv("GANCLI_CPU_ISA", route.isa)
     return route
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """The GPU; on a machine that has one, kernels that cannot be used there are a failure."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    state = native.describe_cuda()
+    if not state["usable"]:
+        pytest.fail(f"the CUDA kernels cannot be used: {state['reason']}")
+    return torch.device("cuda")
 
 
 @pytest.fixture(params=ROUTES, ids=lambda route: route.name)

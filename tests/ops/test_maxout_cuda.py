@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gancli.errors import UsageError
-from gancli.ops import maxout, maxout_cuda, native
+from gancli.ops import maxout, maxout_cuda
 
 ROOT = Path(__file__).parents[2]
 # Largest error against float64, in units of Σ|terms| of the sum that makes the entry: as on the CPU.
@@ -39,11 +39,8 @@ def test_maxout_operators_have_cuda_kernels() -> None:
 
 
 @pytest.fixture
-def gpu() -> torch.device:
-    state = native.describe_cuda()
-    if not state["usable"]:
-        pytest.skip(f"no GPU for the CUDA kernels: {state['reason']}")
-    return torch.device("cuda")
+def gpu(cuda: torch.device) -> torch.device:
+    return cuda
 
 
 def layer(batch: int, inputs: int, units: int, pieces: int) -> list[Tensor]:
@@ -92,6 +89,7 @@ def check(x: Tensor, weight: Tensor, bias: Tensor) -> None:
         (600, 3072, 900, 3),
         (2, 129, 3, 64),
         (2049, 40, 700, 1),
+        (1030, 2050, 6, 2),  # v_x with eight rows a warp
     ],
 )
 def test_maxout_on_a_gpu_agrees_with_float64(
@@ -144,8 +142,9 @@ def test_maxout_on_a_gpu_passes_opcheck(gpu: torch.device) -> None:
 
 
 @pytest.mark.cuda
-def test_maxout_on_a_gpu_is_captured_in_a_graph(gpu: torch.device) -> None:
-    x, weight, bias = (t.detach() for t in layer(100, 784, 240, 5))
+@pytest.mark.parametrize("shape", [(100, 784, 240, 5), (1000, 300, 500, 5)], ids=["small", "large"])
+def test_maxout_on_a_gpu_is_captured_in_a_graph(gpu: torch.device, shape: tuple[int, int, int, int]) -> None:
+    x, weight, bias = (t.detach() for t in layer(*shape))
     torch.ops.gancli.maxout(x, weight, bias)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gancli.errors import UsageError
-from gancli.ops import native, parzen_log_sum_exp
+from gancli.errors import InputError, UsageError
+from gancli.ops import dense, maxout, native, parzen_log_sum_exp
 
 
 def choose(backend: str, *, supported: bool = True, operation: str = "operate") -> object:
@@ -133,3 +134,58 @@ def test_the_module_shares_the_thread_pool_of_torch(native_route) -> None:
         pytest.skip("the module was built without OpenMP")
     mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libgomp" in line}
     assert len(mapped) == 1
+
+
+class FakeModule(SimpleNamespace):
+    """What the CUDA module says of itself and of the GPU."""
+
+    def __init__(self, *, driver: int = 13000, shared: int = 232448) -> None:
+        super().__init__(
+            COMPILED_VERSION=13000,
+            SHARED_MEMORY_NEEDED=110592,
+            archs=lambda: ["sm_90"],
+            driver_version=lambda: driver,
+            shared_memory_allowed=lambda device: shared,
+        )
+
+
+@pytest.mark.parametrize(
+    ("module", "capability", "reason"),
+    [
+        (FakeModule(), (9, 0), None),
+        (FakeModule(shared=166912), (8, 0), None),
+        (FakeModule(driver=12080), (9, 0), "compiled with CUDA 13, the driver serves CUDA 12: update the driver"),
+        (FakeModule(shared=98304), (7, 0), r"compute capability 7.0, the kernels need 8.0"),
+        (FakeModule(shared=101376), (8, 6), "gives a block 101,376 bytes of shared memory, the kernels need 110,592"),
+        (FakeModule(shared=101376), (12, 0), "gives a block 101,376 bytes"),
+    ],
+)
+def test_a_gpu_or_driver_that_the_kernels_do_not_fit_is_explained(
+    monkeypatch: pytest.MonkeyPatch, module: FakeModule, capability: tuple[int, int], reason: str | None
+) -> None:
+    monkeypatch.setattr(native, "load", lambda name: (module, ""))
+    monkeypatch.setattr(native, "cuda_problem", native.cuda_problem.__wrapped__)  # nothing is kept
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    state = native.describe_cuda()
+    assert state["usable"] is (reason is None)
+    assert re.search(reason, state["reason"]) if reason else state["reason"] is None
+
+
+def test_the_cuda_module_says_what_it_needs() -> None:
+    module, reason = native.load("_cuda")
+    if module is None:
+        pytest.skip(reason)
+    assert module.SHARED_MEMORY_NEEDED == 110592  # three stages of 256 rows of 144 bytes
+    assert module.COMPILED_VERSION // 1000 >= 11
+    assert module.driver_version() >= 0
+
+
+@pytest.mark.parametrize("layer", ["maxout", "dense"])
+def test_tensors_on_two_devices_are_refused(layer: str) -> None:
+    weight, bias = ((2, 3, 4), (2, 3)) if layer == "maxout" else ((2, 4), (2,))
+    apply = {"maxout": maxout, "dense": dense}[layer]
+    with pytest.raises(InputError, match="x, weight, bias must be on one device, got cpu, meta, cpu"):
+        apply(torch.zeros(5, 4), torch.zeros(weight, device="meta"), torch.zeros(bias))

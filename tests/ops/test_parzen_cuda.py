@@ -102,12 +102,9 @@ def test_parzen_cuda_product_is_checked(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture(params=native.CUDA_PRODUCTS)
-def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    state = native.describe_cuda()
-    if not state["usable"]:
-        pytest.skip(f"no GPU for the CUDA kernels: {state['reason']}")
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, cuda: torch.device) -> torch.device:
     monkeypatch.setenv("GANCLI_CUDA_PRODUCT", request.param)
-    return torch.device("cuda")
+    return cuda
 
 
 def check(x: Tensor, samples: Tensor, sigmas: list[float], *, score: float = 8e-6) -> None:

@@ -1,0 +1,71 @@
+"""TF32: never where rounding is bounded, and the user's setting stays the user's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from gancli.ops import distances, parzen, precision
+
+CHOICES = {
+    "default": "pass",
+    "allow_tf32": "matmul.allow_tf32 = True",
+    "high": "torch.set_float32_matmul_precision('high')",
+    "medium": "torch.set_float32_matmul_precision('medium')",
+    "fp32_precision": "matmul.fp32_precision = 'tf32'",
+    "fp32_precision everywhere": "torch.backends.fp32_precision = 'tf32'",
+}
+# torch's settings are the process's and may not be mixed, so that every choice has a process of its own.
+SCRIPT = """
+import torch
+from gancli.ops.precision import without_tf32
+
+matmul = torch.backends.cuda.matmul
+
+def settings():
+    found = []
+    for ask in (lambda: matmul.allow_tf32, torch.get_float32_matmul_precision, lambda: matmul.fp32_precision,
+                lambda: torch.backends.mkldnn.matmul.fp32_precision):
+        try:
+            found.append(ask())
+        except (RuntimeError, AttributeError) as error:
+            found.append(type(error))
+    return found
+
+{choice}
+before = settings()
+with without_tf32(torch.device("cpu")):
+    assert settings() == before
+try:
+    with without_tf32(torch.device("cuda")):
+        assert matmul.allow_tf32 is False
+        assert getattr(matmul, "fp32_precision", "ieee") in ("ieee", "none")
+        raise KeyError
+except KeyError:
+    pass
+assert settings() == before, (before, settings())
+"""
+
+
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=list(CHOICES))
+def test_tf32_is_off_inside_and_as_before_outside(choice: str) -> None:
+    if "fp32_precision" in choice and not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("this torch has no fp32_precision")
+    script = SCRIPT.format(choice=choice)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_products_of_distances_are_taken_without_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+    original = precision.without_tf32
+    for module in (parzen, distances):
+        monkeypatch.setattr(module, "without_tf32", lambda device: (asked.append(device), original(device))[1])
+    x = torch.rand(3, 20)
+    parzen.parzen_log_sum_exp(x, x, [1.0], backend="torch")
+    assert len(asked) == 1
+    distances.nearest_squared_distances(x, x, 1)  # one tile
+    assert asked == [x.device] * 2
