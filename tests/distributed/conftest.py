@@ -11,11 +11,21 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
+import torch
 import torch.distributed as dist
 
 WORKER = Path(__file__).with_name("worker.py")
 SECONDS = 120
 PRELOADED = ["gancli.cli.train", "gancli.train.sampling", "gancli.train.trainer", "gancli.figures.convergence"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Runs without torchrun have one thread too, as ranks have: on another number sums end in other bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class Job:
