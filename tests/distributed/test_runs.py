@@ -129,7 +129,7 @@ def test_machines_without_a_common_file_system_train_together(images: str, launc
     assert not any(Path("machine-1").iterdir())
 
 
-# Passes by itself; behind tests/cli and tests/data in one process the forked rank ends in other bits, for no cause known.
+# Passes by itself; behind tests/cli and tests/data in one process the forked rank ends in other bits: cause unknown.
 @pytest.mark.slow
 def test_one_rank_of_torchrun_is_a_run_without_it(images: str, launch: Any) -> None:
     assert launch(1, "command", *train(images, "under")).wait() == [0]
