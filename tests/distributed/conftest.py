@@ -6,6 +6,7 @@ import multiprocessing
 import runpy
 from collections.abc import Iterator
 from datetime import timedelta
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+
+import gancli
 
 WORKER = Path(__file__).with_name("worker.py")
 SECONDS = 120
@@ -37,7 +40,6 @@ class Job:
             "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=9)
         )
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
         self._processes = []
         for rank in range(size):
             environment = {
@@ -56,6 +58,7 @@ class Job:
                 "ARGUMENTS": arguments,
                 "ENVIRONMENT": {name: str(value) for name, value in environment.items()},
                 "LOG": str(folder / str(rank)),
+                "PACKAGE": gancli.__file__,
             }
             process = context.Process(target=runpy.run_path, args=(str(WORKER), given, "__main__"), daemon=True)
             process.start()
@@ -96,6 +99,12 @@ class Launch(Protocol):
 
 @pytest.fixture(scope="session")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
+    multiprocessing.set_forkserver_preload(PRELOADED)
+    # The server imports from the folder that it starts in before all others. In the source tree that would be a gancli
+    # without its compiled modules, whose torch path ends in other bits.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("server"))
+        forkserver.ensure_running()
     jobs: list[Job] = []
 
     def start(size: int, function: str, *arguments: Any, attempt: int = 0) -> Job:

@@ -1,4 +1,4 @@
-"""What each rank of a test's job runs; started by conftest.py with the globals JOB, ARGUMENTS, ENVIRONMENT and LOG."""
+"""What each rank of a test's job runs; started by conftest.py with globals in capitals."""
 
 from __future__ import annotations
 
@@ -137,4 +137,5 @@ if __name__ == "__main__":
         os.dup2(log, number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     torch.set_num_threads(1)
+    assert gancli.__file__ == PACKAGE  # type: ignore[name-defined]  # noqa: F821
     globals()[JOB](*ARGUMENTS)  # type: ignore[name-defined]  # noqa: F821
