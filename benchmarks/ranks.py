@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -24,7 +25,8 @@ from torch import Tensor
 from benchmarks.common import machine
 from benchmarks.train import SHAPES, images, operations, own_game, own_step
 from gancli import presets
-from gancli.ranks import ALONE, Ranks, current, joined
+from gancli.ranks import Ranks, current, joined
+from gancli.train.gradient_sums import GradientSums
 
 
 @dataclass(frozen=True)
@@ -50,40 +52,57 @@ class Figures:
     messages: list[float] = field(default_factory=list)
 
 
-class Watched(Ranks):
-    """Ranks that add up the time of their messages."""
+class Watch:
+    """Adds up the time of what it is put around."""
 
-    seconds = 0.0
+    def __init__(self) -> None:
+        self.seconds = 0.0
 
-    def sum_(self, tensor: Tensor) -> Tensor:
-        """Time the sum of a tensor over ranks."""
-        start = time.perf_counter()
-        super().sum_(tensor)
-        Watched.seconds += time.perf_counter() - start
-        return tensor
+    def around(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `act`, timed."""
+
+        def timed(*arguments: Any) -> Any:
+            start = time.perf_counter()
+            result = act(*arguments)
+            self.seconds += time.perf_counter() - start
+            return result
+
+        return timed
+
+
+def message(weights: int, ranks: Ranks) -> Callable[[], Any]:
+    """Return what sums up the gradients of so many weights over ranks, written in place as training writes them."""
+    network = torch.nn.Linear(weights, 1, bias=False)
+    sums = GradientSums(ranks, [network])
+    parts = sums(network, (torch.zeros(1, weights),))
+    return lambda: sums(network, parts)
 
 
 def work(preset: str, processes: int, environment: dict[str, str], orders: Connection) -> None:
-    """Obey orders in one process: a group's steps to take, or bytes to sum up, so many times."""
+    """Obey orders in one process: a group's steps to take, or so many weights' gradients to sum up, so many times."""
     os.environ.update(environment)
     torch.manual_seed(0)
     train = images(preset)
     with joined() if processes > 1 else nullcontext():
-        ranks = Watched(current().rank, processes) if processes > 1 else ALONE
+        ranks, watch = current(), Watch()
         steps: dict[Group, Callable[[], Tensor]] = {}
+        messages: dict[int, Callable[[], Any]] = {}
         while (order := orders.recv()) is not None:
-            group, times, size = order
+            group, times, weights = order
             torch.set_num_threads(group.threads)
             if group not in steps:
                 given = {"preprocessing": "scale", "noise": "uniform", "batch_size": group.batch}
                 config = presets.resolve(preset, None, given)
-                steps[group] = own_step(config, own_game(config, ranks), train, ranks)
-            message = torch.zeros(size // 4)
-            current().largest(0)  # all begin together
-            Watched.seconds, start = 0.0, time.perf_counter()
+                game = own_game(config, ranks)
+                game = dataclasses.replace(game, sum_gradients=watch.around(game.sum_gradients))
+                steps[group] = own_step(config, game, train, ranks)
+            if weights and weights not in messages:
+                messages[weights] = message(weights, ranks)
+            ranks.largest(0)  # all begin together
+            watch.seconds, start = 0.0, time.perf_counter()
             for _ in range(times):
-                current().sum_(message) if size else steps[group]()
-            orders.send(((time.perf_counter() - start) / times, Watched.seconds / times))
+                messages[weights]() if weights else steps[group]()
+            orders.send(((time.perf_counter() - start) / times, watch.seconds / times))
 
 
 class Team:
@@ -104,10 +123,10 @@ class Team:
             process.start()
             self._members.append((process, ours))
 
-    def order(self, group: Group, times: int, size: int = 0) -> tuple[float, float]:
-        """Let all take steps, or sum up `size` bytes; returns seconds of one, and of the messages in it."""
+    def order(self, group: Group, times: int, weights: int = 0) -> tuple[float, float]:
+        """Let all take steps, or sum up `weights` gradients; returns seconds of one, and of the messages in it."""
         for _, orders in self._members:
-            orders.send((group, times, size))
+            orders.send((group, times, weights))
         answers = [orders.recv() for _, orders in self._members]
         return max(seconds for seconds, _ in answers), statistics.mean(seconds for _, seconds in answers)
 
@@ -120,16 +139,16 @@ class Team:
 
 
 def measure(
-    preset: str, groups: Sequence[Group], sizes: Sequence[int], rounds: int, steps: int
+    preset: str, groups: Sequence[Group], weights: Sequence[int], rounds: int, steps: int
 ) -> tuple[list[Figures], dict[tuple[int, int], float]]:
     """Time all groups in turn, `rounds` times `steps` steps each, and in between sums over ranks by themselves.
 
     Returns:
-        The groups' figures, and the median seconds of a sum by number of processes and bytes.
+        The groups' figures, and the median seconds of a sum by number of processes and of weights.
     """
     teams = {n: Team(preset, n) for n in {group.processes: None for group in groups}}
     figures = [Figures(group) for group in groups]
-    sums: dict[tuple[int, int], list[float]] = {(n, size): [] for n in teams if n > 1 for size in sizes}
+    sums: dict[tuple[int, int], list[float]] = {(n, count): [] for n in teams if n > 1 for count in weights}
     for group in groups:
         teams[group.processes].order(group, 2)
     for _ in range(rounds):
@@ -137,8 +156,8 @@ def measure(
             seconds, messages = teams[found.group.processes].order(found.group, steps)
             found.step.append(seconds)
             found.messages.append(messages)
-        for (n, size), times in sums.items():
-            times.append(teams[n].order(Group(n, 1, 100 * n), steps, size)[0])
+        for (n, count), times in sums.items():
+            times.append(teams[n].order(Group(n, 1, 100 * n), steps, count)[0])
     for team in teams.values():
         team.dismiss()
     return figures, {key: statistics.median(times) for key, times in sums.items()}
@@ -207,8 +226,8 @@ def command(as_json: bool, rounds: int, steps: int, preset: str, four: bool) -> 
     groups = [Group(1, 2, 200), Group(2, 1, 200), Group(1, 2, 100), Group(1, 1, 200), Group(1, 1, 100), Group(1, 1, 50)]
     groups += [Group(4, 1, 400)] if four else []
     weights = parameters(preset)
-    figures, sums = measure(preset, groups, [4, *(4 * count for count in weights.values())], rounds, steps)
-    messages = [{"processes": n, "bytes": size, "seconds": seconds} for (n, size), seconds in sums.items()]
+    figures, sums = measure(preset, groups, [1, *weights.values()], rounds, steps)
+    messages = [{"processes": n, "bytes": 4 * count, "seconds": seconds} for (n, count), seconds in sums.items()]
     alone = {
         f.group.batch: statistics.median(f.step) for f in figures if (f.group.processes, f.group.threads) == (1, 1)
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar, cast
@@ -85,6 +85,38 @@ class Ranks:
             with _connected():
                 dist.all_reduce(tensor)
         return tensor
+
+    def meet(self) -> None:
+        """Wait for all ranks: what each wrote to shared memory before, all may read after."""
+        if self.size > 1:
+            with _connected():
+                dist.barrier()
+
+    def shared_rows(self, columns: int, dtype: torch.dtype) -> Tensor | None:
+        """Return zeros (size, columns) in memory that all ranks see, or None on every rank where there is none.
+
+        There is, where all ranks run on one Linux machine and may open each other's files in /proc. The memory has no
+        name in any folder: it goes with the last process that holds it, however that ends.
+        """
+        if self.size == 1 or self.local_size < self.size:
+            return None
+        file: list[int] = []
+
+        def offer() -> str | None:
+            try:
+                file.append(os.memfd_create("gancli"))
+            except (AttributeError, OSError):  # another system, or a sandbox that forbids it
+                return None
+            return f"/proc/{os.getpid()}/fd/{file[0]}"
+
+        path, rows = self.agreed(offer), None
+        if path is not None:
+            with suppress(OSError, RuntimeError):
+                rows = torch.from_file(path, shared=True, size=self.size * columns, dtype=dtype)
+        somebody_has_none = self.largest(int(rows is None))
+        for descriptor in file:
+            os.close(descriptor)
+        return None if rows is None or somebody_has_none else rows.view(self.size, columns)
 
     def logaddexp(self, values: Tensor) -> Tensor:
         """Return log Σ_r exp(values of rank r), element by element; −inf stands for an empty sum."""

@@ -13,19 +13,22 @@ _ALIGNMENT = 64  # bytes, as torch aligns tensors: kernels are faster with it
 
 
 class GradientSums:
-    """Replaces a network's gradient by its sum over ranks, in one message: g = Σ_r ∂(loss_r / R)/∂θ.
+    """Replaces a network's gradient by its sum over ranks: g = Σ_r ∂(loss_r / R)/∂θ.
 
     With parts of one size on all R ranks this is the gradient of the mean loss over the whole minibatch. The share 1/R
     is taken from the loss, where it costs nothing, rather than from the sum.
 
     Each network has one buffer, of which the gradients handed out are parts: where they become the parameters' `.grad`,
     `gancli.ops.gradients` writes the next ones straight into the buffer, and nothing is copied.
+
+    Ranks on the CPU of one machine have their buffers in memory that all of them see, and read each other's; others
+    send theirs in one message, which through the loopback would take several times as long (docs/scaling.md).
     """
 
     def __init__(self, ranks: Ranks, networks: Iterable[nn.Module]) -> None:
         self._ranks = ranks
         shared = networks if ranks.size > 1 else ()
-        self._buffers = {network: _Buffer(list(network.parameters())) for network in shared}
+        self._buffers = {network: _Buffer(list(network.parameters()), ranks) for network in shared}
 
     def __call__(self, network: nn.Module, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return the sums, for one of the networks that were named; with one rank, the gradients themselves."""
@@ -33,17 +36,26 @@ class GradientSums:
             return gradients
         buffer = self._buffers[network]
         buffer.fill(gradients)
-        self._ranks.sum_(buffer.whole)
+        if buffer.rows is None:
+            self._ranks.sum_(buffer.whole)
+        else:
+            _sum_rows(buffer.rows, self._ranks)
         return buffer.parts
 
 
 class _Buffer:
-    """One tensor, cut into parts that have the parameters' shapes."""
+    """One tensor, cut into parts that have the parameters' shapes; a row of `rows` where all ranks see those."""
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        step = _ALIGNMENT // parameters[0].element_size()
+    def __init__(self, parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
+        first = parameters[0]
+        step = _ALIGNMENT // first.element_size()
         rooms = [-(-p.numel() // step) * step for p in parameters]
-        self.whole = torch.zeros(sum(rooms), dtype=parameters[0].dtype, device=parameters[0].device)
+        self.rows = ranks.shared_rows(sum(rooms), first.dtype) if first.device.type == "cpu" else None
+        self.whole = (
+            torch.zeros(sum(rooms), dtype=first.dtype, device=first.device)
+            if self.rows is None
+            else self.rows[ranks.rank]
+        )
         self.parts = tuple(
             room[: p.numel()].view(p.shape) for room, p in zip(self.whole.split(rooms), parameters, strict=True)
         )
@@ -53,3 +65,21 @@ class _Buffer:
         for part, gradient in zip(self.parts, gradients, strict=True):
             if gradient.data_ptr() != part.data_ptr():
                 part.copy_(gradient)
+
+
+def _sum_rows(rows: Tensor, ranks: Ranks) -> None:
+    """Replace every row by the sum of all: each rank adds up its part of the columns and copies the others' sums.
+
+    The sum of a column is one rank's work, so that all rows end with the same bits.
+    """
+    own = rows[ranks.rank]
+    others = [rank for rank in range(ranks.size) if rank != ranks.rank]
+    columns = ranks.part(rows.shape[1])
+    ranks.meet()  # all rows are written
+    for rank in others:
+        own[columns] += rows[rank, columns]
+    ranks.meet()  # all parts are sums
+    for rank in others:
+        columns = ranks.part(rows.shape[1], rank)
+        own[columns] = rows[rank, columns]
+    ranks.meet()  # all have read this row: it may be written again

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from gancli.train.setup import make_game
 WORKER = Path(__file__).with_name("worker.py")
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_gradients_scores_and_samples_are_those_of_one_rank(size: int, launch: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "together"), [(2, True), (4, True), (2, False)])
+def test_gradients_scores_and_samples_are_those_of_one_rank(
+    size: int, together: bool, launch: Any, tmp_path: Path
+) -> None:
     folder = tmp_path / "results"
     folder.mkdir()
-    assert launch(size, "compare", str(folder)).wait() == [0] * size
+    assert launch(size, "compare", str(folder), together).wait() == [0] * size
     shared = [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
     alone = runpy.run_path(str(WORKER))["everything"](ALONE)
     for case, expected in alone["play"].items():
@@ -40,6 +43,10 @@ def test_gradients_scores_and_samples_are_those_of_one_rank(size: int, launch: A
             torch.testing.assert_close(found[0].double(), double[name], rtol=tolerance, atol=tolerance)
             assert not torch.equal(weights, torch.zeros_like(weights))
     for result in shared:
+        if together and sys.platform == "linux":
+            assert result["rows"].tolist() == [[rank] * 3 for rank in range(size)]
+        else:
+            assert result["rows"] is None
         for kind, values in alone["score"].items():
             assert result["score"][kind] == pytest.approx(values, abs=1e-4), kind
         assert torch.equal(result["draw"], alone["draw"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -92,9 +93,16 @@ def everything(ranks: Ranks) -> dict[str, Any]:
     }
 
 
-def compare(folder: str) -> None:
+def compare(folder: str, together: bool) -> None:
     with joined() as ranks:
-        torch.save(everything(ranks), Path(folder) / f"{ranks.rank}.pt")
+        if not together:
+            ranks = dataclasses.replace(ranks, local_size=1)
+        rows = ranks.shared_rows(3, torch.float64)
+        if rows is not None:
+            rows[ranks.rank] = ranks.rank
+            ranks.meet()
+            rows = rows.clone()
+        torch.save({"rows": rows, **everything(ranks)}, Path(folder) / f"{ranks.rank}.pt")
 
 
 def command(*arguments: str) -> None:
