@@ -13,6 +13,7 @@
 #include "cpu/isa.h"
 #include "cpu/maxout.h"
 #include "cpu/measure.h"
+#include "cpu/meeting.h"
 #include "cpu/parzen.h"
 
 namespace py = pybind11;
@@ -135,6 +136,16 @@ PYBIND11_MODULE(_cpu, module) {
              py::arg("weight"), py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"),
              py::arg("v_x"), py::arg("v_weight"), py::arg("v_bias"), py::arg("threads"), py::arg("isa") = "",
              "Write the gradients whose address is not 0 (cpu/maxout.h).");
+
+  module.attr("turn_stride") = gancli::TURN_STRIDE;
+  module.def(
+      "meet",
+      [](std::uintptr_t turns, std::int64_t rank, std::int64_t size, std::int64_t turn, double seconds) {
+        py::gil_scoped_release release;
+        return gancli::meet(pointer<std::int64_t>(turns), rank, size, turn, seconds);
+      },
+      py::arg("turns"), py::arg("rank"), py::arg("size"), py::arg("turn"), py::arg("seconds"),
+      "Wait for all ranks; False if some have not come within these seconds (cpu/meeting.h).");
 
   module.def(
       "count_nonzeros",

@@ -51,6 +51,11 @@ class Ranks:
         """Whether this is the rank that writes and speaks."""
         return self.rank == 0
 
+    @property
+    def neighbours(self) -> bool:
+        """Whether there are several ranks, all on one machine."""
+        return 1 < self.size <= self.local_size
+
     def part(self, count: int, rank: int | None = None) -> slice:
         """Return which of `count` rows are this rank's, or another's; parts differ by one row at most."""
         rank = self.rank if rank is None else rank
@@ -82,23 +87,17 @@ class Ranks:
     def sum_(self, tensor: Tensor) -> Tensor:
         """Replace a tensor by its sum over ranks; every rank gets the same bits."""
         if self.size > 1:
-            with _connected():
+            with connected():
                 dist.all_reduce(tensor)
         return tensor
 
-    def meet(self) -> None:
-        """Wait for all ranks: what each wrote to shared memory before, all may read after."""
-        if self.size > 1:
-            with _connected():
-                dist.barrier()
+    def shared_memory(self, count: int) -> Tensor | None:
+        """Return `count` zeros, uint8, in memory that all ranks see, or None on every rank where there is none.
 
-    def shared_rows(self, columns: int, dtype: torch.dtype) -> Tensor | None:
-        """Return zeros (size, columns) in memory that all ranks see, or None on every rank where there is none.
-
-        There is, where all ranks run on one Linux machine and may open each other's files in /proc. The memory has no
-        name in any folder: it goes with the last process that holds it, however that ends.
+        There is on a Linux machine where ranks may open each other's files in /proc. The memory has no name in any
+        folder: it goes with the last process that holds it, however that ends.
         """
-        if self.size == 1 or self.local_size < self.size:
+        if not self.neighbours:
             return None
         file: list[int] = []
 
@@ -109,21 +108,21 @@ class Ranks:
                 return None
             return f"/proc/{os.getpid()}/fd/{file[0]}"
 
-        path, rows = self.agreed(offer), None
+        path, memory = self.agreed(offer), None
         if path is not None:
             with suppress(OSError, RuntimeError):
-                rows = torch.from_file(path, shared=True, size=self.size * columns, dtype=dtype)
-        somebody_has_none = self.largest(int(rows is None))
+                memory = torch.from_file(path, shared=True, size=count, dtype=torch.uint8)
+        missing = self.largest(int(memory is None))
         for descriptor in file:
             os.close(descriptor)
-        return None if rows is None or somebody_has_none else rows.view(self.size, columns)
+        return None if missing else memory
 
     def logaddexp(self, values: Tensor) -> Tensor:
         """Return log Σ_r exp(values of rank r), element by element; −inf stands for an empty sum."""
         if self.size == 1:
             return values
         largest = values.clone()
-        with _connected():
+        with connected():
             dist.all_reduce(largest, op=dist.ReduceOp.MAX)
             total = (values - largest).exp_()
             dist.all_reduce(total)
@@ -137,14 +136,14 @@ class Ranks:
         room = rows.new_zeros((max(lengths), *rows.shape[1:]))
         room[: len(rows)] = rows
         parts = [torch.empty_like(room) for _ in lengths]
-        with _connected():
+        with connected():
             dist.all_gather(parts, room)
         return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors by rank 0's."""
         if self.size > 1:
-            with _connected(), torch.no_grad():
+            with connected(), torch.no_grad():
                 for tensor in tensors:
                     dist.broadcast(tensor, src=0)
 
@@ -153,7 +152,7 @@ class Ranks:
         if self.size == 1:
             return decide()
         values = [decide()] if self.leads else [None]
-        with _connected():
+        with connected():
             dist.broadcast_object_list(values, src=0)
         return cast("T", values[0])
 
@@ -162,7 +161,7 @@ class Ranks:
         if self.size == 1:
             return value
         values = torch.tensor([value])
-        with _connected():
+        with connected():
             dist.all_reduce(values, op=dist.ReduceOp.MAX)
         return int(values.item())
 
@@ -230,8 +229,8 @@ def joined() -> Iterator[Ranks]:
 
 
 @contextmanager
-def _connected() -> Iterator[None]:
-    """Turn the failure of a collective operation into a sentence."""
+def connected() -> Iterator[None]:
+    """Turn the failure of what ranks do together, a RuntimeError, into a sentence."""
     try:
         yield
     except RuntimeError as error:

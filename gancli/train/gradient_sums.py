@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gancli.ranks import Ranks
+from gancli.train.shared_rows import shared_rows
 
 _ALIGNMENT = 64  # bytes, as torch aligns tensors: kernels are faster with it
 
@@ -39,7 +40,7 @@ class GradientSums:
         if buffer.rows is None:
             self._ranks.sum_(buffer.whole)
         else:
-            _sum_rows(buffer.rows, self._ranks)
+            buffer.rows.sum_()
         return buffer.parts
 
 
@@ -50,11 +51,11 @@ class _Buffer:
         first = parameters[0]
         step = _ALIGNMENT // first.element_size()
         rooms = [-(-p.numel() // step) * step for p in parameters]
-        self.rows = ranks.shared_rows(sum(rooms), first.dtype) if first.device.type == "cpu" else None
+        self.rows = shared_rows(ranks, sum(rooms), first.dtype) if first.device.type == "cpu" else None
         self.whole = (
             torch.zeros(sum(rooms), dtype=first.dtype, device=first.device)
             if self.rows is None
-            else self.rows[ranks.rank]
+            else self.rows.values[ranks.rank]
         )
         self.parts = tuple(
             room[: p.numel()].view(p.shape) for room, p in zip(self.whole.split(rooms), parameters, strict=True)
@@ -65,21 +66,3 @@ class _Buffer:
         for part, gradient in zip(self.parts, gradients, strict=True):
             if gradient.data_ptr() != part.data_ptr():
                 part.copy_(gradient)
-
-
-def _sum_rows(rows: Tensor, ranks: Ranks) -> None:
-    """Replace every row by the sum of all: each rank adds up its part of the columns and copies the others' sums.
-
-    The sum of a column is one rank's work, so that all rows end with the same bits.
-    """
-    own = rows[ranks.rank]
-    others = [rank for rank in range(ranks.size) if rank != ranks.rank]
-    columns = ranks.part(rows.shape[1])
-    ranks.meet()  # all rows are written
-    for rank in others:
-        own[columns] += rows[rank, columns]
-    ranks.meet()  # all parts are sums
-    for rank in others:
-        columns = ranks.part(rows.shape[1], rank)
-        own[columns] = rows[rank, columns]
-    ranks.meet()  # all have read this row: it may be written again

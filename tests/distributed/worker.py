@@ -24,6 +24,7 @@ from gancli.train.algorithm1 import ITERATIONS, Game
 from gancli.train.generate import draw_samples
 from gancli.train.gradient_sums import GradientSums
 from gancli.train.optimisers import Pylearn2Momentum
+from gancli.train.shared_rows import shared_rows
 from gancli.train.trainer import Trainer
 
 SHAPE = (1, 3, 3)
@@ -97,12 +98,11 @@ def compare(folder: str, together: bool) -> None:
     with joined() as ranks:
         if not together:
             ranks = dataclasses.replace(ranks, local_size=1)
-        rows = ranks.shared_rows(3, torch.float64)
+        rows = shared_rows(ranks, 7, torch.float64)
         if rows is not None:
-            rows[ranks.rank] = ranks.rank
-            ranks.meet()
-            rows = rows.clone()
-        torch.save({"rows": rows, **everything(ranks)}, Path(folder) / f"{ranks.rank}.pt")
+            rows.values[ranks.rank] = torch.arange(7) + ranks.rank
+            rows.sum_()
+        torch.save({"sums": rows and rows.values.clone(), **everything(ranks)}, Path(folder) / f"{ranks.rank}.pt")
 
 
 def command(*arguments: str) -> None:
