@@ -16,8 +16,9 @@ from gancli.evaluate.parzen import (
     PAPER_NUM_VALIDATION,
     PAPER_SIGMAS,
     ParzenScore,
-    across_folds,
+    best_index,
     mean_log_likelihoods,
+    over_folds,
     parzen_score,
 )
 from gancli.ranks import ALONE, Ranks
@@ -104,8 +105,7 @@ def summarise(scores: Sequence[ParzenScore], warnings: Sequence[str] = ()) -> Sc
         scores: one, or one per fold.
         warnings: sentences to hand on before those about the scores themselves.
     """
-    first = scores[0].estimate
-    mean, error = across_folds(scores) if len(scores) > 1 else (first.log_likelihood, first.standard_error)
+    mean, error = over_folds(scores)
     return ScoredSamples(tuple(scores), mean, error, (*warnings, *_beware_of_score(scores[0])))
 
 
@@ -174,7 +174,7 @@ def _beware_of_given_sigma(score: ParzenScore, samples: Tensor, valid: Tensor, b
     if len(score.sigmas) > 1:
         return []
     others = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=backend, ranks=ranks)
-    best = max(range(len(others)), key=others.__getitem__)
+    best = best_index(others)
     if others[best] - score.validation_log_likelihood < _SUSPICIOUS_LOSS:
         return []
     return [
