@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -144,6 +145,20 @@ def _folds(dataset: Dataset, fold: int | None) -> tuple[Fold, ...]:
     if not 0 <= fold < len(dataset.folds):
         raise UsageError(f"--fold must be 0 to {len(dataset.folds) - 1}, got {fold}.")
     return (dataset.folds[fold],)
+
+
+def dataset_of(file: SamplesFile, wanted: str | None, path: Path | None) -> tuple[str, list[str]]:
+    """Return the name of the data set that samples imitate, as wanted or as their file says, and what to beware of.
+
+    Raises:
+        UsageError: neither says; `path` is where they come from.
+    """
+    name = wanted or file.dataset
+    if name is None:
+        raise UsageError(f"{path} does not say what it imitates; name the data set with --dataset.")
+    if file.dataset in (None, name):
+        return name, []
+    return name, [f"The samples were made for {file.dataset} and are compared with {name}."]
 
 
 def preprocessing_of(file: SamplesFile, dataset: Dataset, kind: str | None) -> Preprocessing:
