@@ -18,6 +18,7 @@ from gancli.data.dataset import Fold
 from gancli.errors import InputError
 from gancli.evaluate.parzen import PAPER_SIGMAS, ParzenScore, best_index, estimate, over_folds
 from gancli.ops import parzen_log_sum_exp
+from gancli.ops.checks import require_finite_rows
 from gancli.ops.parzen import log_normaliser
 from gancli.ranks import ALONE, Ranks
 
@@ -67,11 +68,20 @@ class ParzenStream:
         self.num_samples = 0
 
     def fold_in(self, block: Tensor) -> None:
-        """Add samples (n, …) float, or what they are made from; they are not kept."""
-        own = block[self._ranks.part(len(block))]
+        """Add samples (n, …) float, or what they are made from; they are not kept.
+
+        Raises:
+            InputError: a sample holds NaN or infinity; the sentence has its number within the stream.
+        """
+        part = self._ranks.part(len(block))
+        own = block[part]
         if len(own):
             samples = self._make(own).flatten(1)
-            log_sums = parzen_log_sum_exp(self._x, samples, self._sigmas, backend=self._backend)
+            try:
+                log_sums = parzen_log_sum_exp(self._x, samples, self._sigmas, backend=self._backend)
+            except InputError:
+                require_finite_rows("samples", samples, first=self.num_samples + part.start)
+                raise
             torch.logaddexp(self._log_sums, log_sums.double(), out=self._log_sums)
         self.num_samples += len(block)
 
