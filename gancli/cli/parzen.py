@@ -33,7 +33,12 @@ if TYPE_CHECKING:
     "--preprocessing", metavar="scale|gcn|none", help="Space of samples from elsewhere.  [scale: pixels in 0..1]"
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", help="Seed of samples drawn from a run.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Draw the curve over σ.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw the curve over σ; of more than 10000 samples of a run, over their number.",
+)
 @data_dir_option
 @device_option
 @backend_option
