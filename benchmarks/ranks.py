@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import socket
@@ -18,10 +17,9 @@ from typing import Any
 import click
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from benchmarks.common import machine
+from benchmarks.common import give_out, machine, make_table
 from benchmarks.train import SHAPES, images, operations, own_game, own_step
 from gancli import presets
 from gancli.ranks import ALONE, Ranks, current, joined
@@ -176,9 +174,9 @@ def show(results: dict[str, Any], console: Console) -> None:
     """Print the tables that people read."""
     about = results["machine"]
     console.print(f"{about['cpu']}, {about['isa']}; torch {about['torch']}; {results['rounds']} rounds")
-    table = Table(title=f"{results['preset']}: a step needs {results['operations'] / 1e9:.2f} GFLOP for 100 examples")
-    for column in ("", "ms a step", "predicted", "of it messages", "images/s", "to the first", "min – max"):
-        table.add_column(column, justify="right" if column else "left")
+    title = f"{results['preset']}: a step needs {results['operations'] / 1e9:.2f} GFLOP for 100 examples"
+    columns = ("", "ms a step", "predicted", "of it messages", "images/s", "to the first", "min – max")
+    table = make_table(title, *columns)
     for row in results["groups"]:
         table.add_row(
             row["name"],
@@ -235,7 +233,4 @@ def command(as_json: bool, rounds: int, steps: int, preset: str, four: bool) -> 
         ],
         "messages": messages,
     }
-    if as_json:
-        click.echo(json.dumps(results, indent=2))
-    else:
-        show(results, Console())
+    give_out(results, as_json, show)
