@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 
 from benchmarks import gpu, maxout, parzen, ranks, scaling, train
-from gancli.cli.help import WholeSentences
 
 
-@click.group(cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Measure gancli beside its peers; each is checked against float64 before it is timed."""
 
