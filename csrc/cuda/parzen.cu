@@ -114,27 +114,34 @@ class Call {
                 memory_.centre, memory_.centre_half_norms);
   }
 
-  void pack(Packing packing) {
-    packing.capacity = tiles::round_up(packing.count, tiles::ROWS);
+  // Rows first … first + count of x or of the samples; what is wanted of their norms, the caller adds.
+  Packing packing_of(Rows rows, std::int64_t first, std::int64_t count, unsigned char* packed, float* scale,
+                     std::int64_t* refused) const {
+    Packing packing{};
+    packing.rows = rows;
+    packing.first = first;
+    packing.count = count;
+    packing.capacity = tiles::round_up(count, tiles::ROWS);
     packing.d = d_;
     packing.steps = plan_.steps;
     packing.centre = memory_.centre;
     packing.centre_half_norms = memory_.centre_half_norms;
     packing.centre_samples = centre_samples(samples_.count);
+    packing.packed = packed;
+    packing.scale = scale;
+    packing.refused = refused;
+    return packing;
+  }
+
+  void pack(const Packing& packing) {
     gpu::launch("pack_rows", pack_rows<product>,
                 {std::min<std::int64_t>(tiles::ceil_div(packing.capacity, WARPS), 4096), THREADS}, queue_,
                 packing);
   }
 
   void score_points(std::int64_t first, std::int64_t points, int first_sigma, int num_sigmas) {
-    Packing packing{};
-    packing.rows = x_;
-    packing.first = first;
-    packing.count = points;
-    packing.packed = memory_.points;
-    packing.scale = memory_.point_scale;
+    Packing packing = packing_of(x_, first, points, memory_.points, memory_.point_scale, refused_);
     packing.half_norm = memory_.half_norm;
-    packing.refused = refused_;
     pack(packing);
     const Widths widths = widths_of(sigmas_.data() + first_sigma, num_sigmas);
     int turn = 0;
@@ -158,14 +165,9 @@ class Call {
   void score_chunk(std::int64_t points, std::int64_t first, std::int64_t count, const Widths& widths,
                    int turn) {
     if (packed_samples_ != first) {
-      Packing packing{};
-      packing.rows = samples_;
-      packing.first = first;
-      packing.count = count;
-      packing.packed = memory_.samples;
-      packing.scale = memory_.sample_scale;
+      Packing packing =
+          packing_of(samples_, first, count, memory_.samples, memory_.sample_scale, refused_ + 1);
       packing.start = memory_.sample_start;
-      packing.refused = refused_ + 1;
       pack(packing);
       packed_samples_ = first;
     }
