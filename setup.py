@@ -127,7 +127,7 @@ def native_modules() -> list[Extension]:
     cuda = Pybind11Extension(
         "gancli._cuda",
         sources=["csrc/cuda_module.cpp"],
-        depends=sorted(str(path) for path in Path("csrc").rglob("*.h")),
+        depends=sorted(str(path) for ending in ("h", "cu") for path in Path("csrc").rglob(f"*.{ending}")),
         include_dirs=["csrc"],
         define_macros=[("GANCLI_CUDA_ARCHS", ",".join(f'"{target}"' for target in CUDA_TARGETS))],
         cxx_std=17,

@@ -7,17 +7,21 @@ and ratios and fractions are taken within a round.
 
 from __future__ import annotations
 
+import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import numpy as np
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
 import gancli
@@ -50,7 +54,6 @@ class Timing:
     note: str = ""
     seconds: list[float] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
-    error: float | None = None
 
     @property
     def median(self) -> float:
@@ -73,7 +76,6 @@ class Timing:
             "rounds": len(self.seconds),
             "fraction_of_peak": self.fraction_of_peak(operations),
             "times_gancli": statistics.median(a / b for a, b in zip(self.seconds, base.seconds, strict=False)),
-            "max_abs_error_nats": self.error,
             "note": self.note,
         }
 
@@ -141,3 +143,27 @@ def machine() -> dict[str, Any]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
+
+
+def machine_in_words(about: Mapping[str, Any]) -> str:
+    """Return what `machine` says as the line above the tables."""
+    return (
+        f"{about['cpu']}, {about['threads']} threads, {about['isa']}, peak {about['fma_peak_gflops']:.0f} GFLOP/s; "
+        f"torch {about['torch']}, numpy {about['numpy']}, python {about['python']}"
+    )
+
+
+def make_table(title: str, *columns: str, words: Collection[str] = ("",)) -> Table:
+    """Return an empty table of numbers; the columns that hold `words` begin at the left."""
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify="left" if column in words else "right")
+    return table
+
+
+def give_out(results: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any], Console], None]) -> None:
+    """Print results as one JSON object, or as the tables that people read."""
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+    else:
+        show(results, Console())

@@ -13,10 +13,10 @@ from typing import Any
 import click
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 import gancli
+from benchmarks.common import make_table
 from benchmarks.parzen import ONE_SIGMA, TEN_SIGMAS, keops, operations
 from gancli.ops import maxout, native, parzen_log_sum_exp
 
@@ -270,12 +270,11 @@ def show(results: dict[str, Any], console: Console) -> None:
     )
     for case in results["parzen"]:
         floors = [1e3 * case[f"{name}_floor_seconds"] for name in ("tensor_core", "float32", "bytes")]
-        table = Table(
-            title=f"{case['m']:,} points × {case['n']:,} samples × {case['d']}, sigmas: {case['sigmas']}; floors: "
+        title = (
+            f"{case['m']:,} points × {case['n']:,} samples × {case['d']}, sigmas: {case['sigmas']}; floors: "
             f"tensor cores {floors[0]:.3f} ms, float32 {floors[1]:.3f} ms, bytes {floors[2]:.3f} ms"
         )
-        for column in ("", "ms (median)", "min – max", "TFLOP/s", "max error, nats", "memory, MiB"):
-            table.add_column(column, justify="right" if column else "left")
+        table = make_table(title, "", "ms (median)", "min – max", "TFLOP/s", "max error, nats", "memory, MiB")
         for row in case["contenders"]:
             table.add_row(
                 row["name"],
@@ -288,9 +287,7 @@ def show(results: dict[str, Any], console: Console) -> None:
         console.print(table)
     for case in results["maxout"]:
         name = f"{case['in']:,} → {case['units']:,}×{case['pieces']}, batch {case['batch']:,}"
-        table = Table(title=f"maxout {name}")
-        for column in ("", "forward, ms", "forward and backward, ms"):
-            table.add_column(column, justify="right" if column else "left")
+        table = make_table(f"maxout {name}", "", "forward, ms", "forward and backward, ms")
         for row in case["contenders"]:
             times = (row["forward_seconds"], row["forward_and_backward_seconds"])
             table.add_row(row["name"], *(f"{seconds * 1e3:.3f}" for seconds in times))

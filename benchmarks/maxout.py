@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +9,9 @@ import click
 import torch
 import torch._functorch.config
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from benchmarks.common import Contender, interleave, machine
+from benchmarks.common import Contender, give_out, interleave, machine, machine_in_words, make_table
 from gancli.ops import maxout
 
 # batch, in, units, pieces: the layers of the MNIST and of the CIFAR-10 discriminator. D sees data and samples at once.
@@ -86,8 +84,6 @@ def compare(batch: int, inputs: int, units: int, pieces: int, rounds: int) -> li
         timings = interleave([Contender(name, run(name, layer, part)) for name, layer in layers.items()], rounds=rounds)
         work = operations(batch, inputs, units, pieces, part)
         rows = [{**t.summary(work, timings[0]), "max_relative_error": errors[t.name]} for t in timings]
-        for row in rows:
-            del row["max_abs_error_nats"]
         shape = {"batch": batch, "in": inputs, "units": units, "pieces": pieces}
         cases.append({**shape, "part": part, "contenders": rows})
     return cases
@@ -95,24 +91,12 @@ def compare(batch: int, inputs: int, units: int, pieces: int, rounds: int) -> li
 
 def show(results: dict[str, Any], console: Console) -> None:
     """Print the table that people read."""
-    about = results["machine"]
-    console.print(
-        f"{about['cpu']}, {about['threads']} threads, {about['isa']}, peak {about['fma_peak_gflops']:.0f} GFLOP/s; "
-        f"torch {about['torch']}"
+    console.print(machine_in_words(results["machine"]))
+    table = make_table(
+        "Maxout layers. The fraction counts only the winning pieces in backward passes",
+        *("layer", "batch", "part", "", "ms (median)", "min – max", "of FMA peak", "times gancli", "max error"),
+        words=("layer", "part", ""),
     )
-    table = Table(title="Maxout layers. The fraction counts only the winning pieces in backward passes")
-    for column in (
-        "layer",
-        "batch",
-        "part",
-        "",
-        "ms (median)",
-        "min – max",
-        "of FMA peak",
-        "times gancli",
-        "max error",
-    ):
-        table.add_column(column, justify="left" if column in ("layer", "part", "") else "right")
     for case in results["cases"]:
         for n, row in enumerate(case["contenders"]):
             table.add_row(
@@ -138,7 +122,4 @@ def command(as_json: bool, rounds: int) -> None:
     torch.manual_seed(0)
     cases = [case for shape in SHAPES for case in compare(*shape, rounds)]
     results: dict[str, Any] = {"machine": machine(), "cases": cases}
-    if as_json:
-        click.echo(json.dumps(results, indent=2))
-    else:
-        show(results, Console())
+    give_out(results, as_json, show)

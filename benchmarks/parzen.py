@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +11,18 @@ import click
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from benchmarks.common import Contender, Timing, interleave, machine, read_bandwidth
+from benchmarks.common import (
+    Contender,
+    Timing,
+    give_out,
+    interleave,
+    machine,
+    machine_in_words,
+    make_table,
+    read_bandwidth,
+)
 from gancli.ops import parzen_log_sum_exp
 
 M, N, D = 10_000, 10_000, 784
@@ -119,9 +126,10 @@ def compare(m: int, n: int, d: int, sigmas: tuple[float, ...], rounds: int) -> d
     entries = contenders(x, samples, sigmas)
     wrong = errors(entries, x, samples, sigmas)
     timings = interleave(entries, rounds=rounds)
-    for timing, error in zip(timings, wrong, strict=True):
-        timing.error = error
-    rows = [timing.summary(operations(m, n, d), timings[0]) for timing in timings]
+    rows = [
+        {**timing.summary(operations(m, n, d), timings[0]), "max_abs_error_nats": error}
+        for timing, error in zip(timings, wrong, strict=True)
+    ]
     return {"m": m, "n": n, "d": d, "sigmas": len(sigmas), "contenders": rows}
 
 
@@ -164,15 +172,11 @@ GROWTH = [
 
 def show(results: dict[str, Any], console: Console) -> None:
     """Print the tables that people read."""
-    about = results["machine"]
-    console.print(
-        f"{about['cpu']}, {about['threads']} threads, {about['isa']}, peak {about['fma_peak_gflops']:.0f} GFLOP/s; "
-        f"torch {about['torch']}, numpy {about['numpy']}, python {about['python']}"
-    )
+    console.print(machine_in_words(results["machine"]))
     for case in results["comparisons"]:
-        table = Table(title=f"{case['m']:,} points × {case['n']:,} samples × {case['d']}, sigmas: {case['sigmas']}")
-        for column in ("", "seconds (median)", "min – max", "of FMA peak", "times gancli", "max error, nats", "how"):
-            table.add_column(column, justify="left" if column in ("", "how") else "right")
+        title = f"{case['m']:,} points × {case['n']:,} samples × {case['d']}, sigmas: {case['sigmas']}"
+        columns = ("", "seconds (median)", "min – max", "of FMA peak", "times gancli", "max error, nats", "how")
+        table = make_table(title, *columns, words=("", "how"))
         for row in case["contenders"]:
             table.add_row(
                 row["name"],
@@ -185,9 +189,8 @@ def show(results: dict[str, Any], console: Console) -> None:
             )
         console.print(table)
     if results["growth"]:
-        table = Table(title="gancli alone")
-        for column in ("m", "n", "d", "sigmas", "seconds (median)", "min – max", "of FMA peak", "times larger floor"):
-            table.add_column(column, justify="right")
+        columns = ("m", "n", "d", "sigmas", "seconds (median)", "min – max", "of FMA peak", "times larger floor")
+        table = make_table("gancli alone", *columns)
         for row in results["growth"]:
             table.add_row(
                 f"{row['m']:,}",
@@ -215,7 +218,4 @@ def command(as_json: bool, rounds: int, growth: bool, peers: bool) -> None:
         results["comparisons"] = [compare(M, N, D, sigmas, rounds) for sigmas in (ONE_SIGMA, TEN_SIGMAS)]
     if growth:
         results["growth"] = [alone(*case, rounds) for case in GROWTH]
-    if as_json:
-        click.echo(json.dumps(results, indent=2))
-    else:
-        show(results, Console())
+    give_out(results, as_json, show)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import multiprocessing
 import os
 import socket
@@ -19,10 +18,9 @@ from typing import Any
 import click
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from benchmarks.common import machine
+from benchmarks.common import give_out, machine, make_table
 from benchmarks.train import SHAPES, images, operations, own_game, own_step
 from gancli import presets
 from gancli.ranks import Ranks, current, joined
@@ -195,9 +193,9 @@ def show(results: dict[str, Any], console: Console) -> None:
     """Print the tables that people read."""
     about = results["machine"]
     console.print(f"{about['cpu']}, {about['isa']}; torch {about['torch']}; {results['rounds']} rounds")
-    table = Table(title=f"{results['preset']}: a step needs {results['operations'] / 1e9:.2f} GFLOP for 100 examples")
-    for column in ("", "ms a step", "predicted", "of it messages", "images/s", "to the first", "min – max"):
-        table.add_column(column, justify="right" if column else "left")
+    title = f"{results['preset']}: a step needs {results['operations'] / 1e9:.2f} GFLOP for 100 examples"
+    columns = ("", "ms a step", "predicted", "of it messages", "images/s", "to the first", "min – max")
+    table = make_table(title, *columns)
     for row in results["groups"]:
         table.add_row(
             row["name"],
@@ -254,7 +252,4 @@ def command(as_json: bool, rounds: int, steps: int, preset: str, four: bool) -> 
         ],
         "messages": messages,
     }
-    if as_json:
-        click.echo(json.dumps(results, indent=2))
-    else:
-        show(results, Console())
+    give_out(results, as_json, show)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import click
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.common import make_table
 from benchmarks.train import SHAPES, operations
 from gancli import presets
 from gancli.train.setup import make_networks
@@ -88,9 +88,8 @@ def estimate(samples: float, ranks: int, machine: Machine) -> tuple[float, float
 @click.command("scaling")
 def command() -> None:
     """Print the predictions of docs/scaling.md for 8 and 64 GPUs; nothing is measured."""
-    table = Table(title="Predicted, not measured")
-    for column in ("", "ranks", "examples a rank", "ms a step", "of it messages", "images/s", "efficiency"):
-        table.add_column(column, justify="right" if column else "left")
+    columns = ("", "ranks", "examples a rank", "ms a step", "of it messages", "images/s", "efficiency")
+    table = make_table("Predicted, not measured", *columns)
     for preset in SHAPES:
         for per_rank in (100, 1000):
             for ranks, machine in ((1, NODE), (8, NODE), (64, CLUSTER)):

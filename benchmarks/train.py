@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 import click
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks.common import Contender, interleave, machine
+from benchmarks.common import Contender, give_out, interleave, machine, machine_in_words, make_table
 from gancli import presets
 from gancli.config import Config
 from gancli.data.preprocess import Preprocessing
@@ -204,26 +202,19 @@ def compare(preset: str, rounds: int, compiled: bool) -> dict[str, Any]:
     timings = interleave([Contender(name, step) for name, step in steps.items()], rounds=rounds)
     work = operations(config, values)
     rows = [t.summary(work["needed"], timings[0]) for t in timings]
-    for row in rows:
-        del row["max_abs_error_nats"]
     return {"preset": preset, "operations": work, "max_relative_error": error, "contenders": rows}
 
 
 def show(results: dict[str, Any], console: Console) -> None:
     """Print the tables that people read."""
-    about = results["machine"]
-    console.print(
-        f"{about['cpu']}, {about['threads']} threads, {about['isa']}, peak {about['fma_peak_gflops']:.0f} GFLOP/s; "
-        f"torch {about['torch']}"
-    )
+    console.print(machine_in_words(results["machine"]))
     for case in results["cases"]:
         work = case["operations"]
-        table = Table(
-            title=f"{case['preset']}: {work['needed'] / 1e9:.1f} GFLOP needed, eager does {work['eager'] / 1e9:.1f}; "
+        title = (
+            f"{case['preset']}: {work['needed'] / 1e9:.1f} GFLOP needed, eager does {work['eager'] / 1e9:.1f}; "
             f"gradients alike to {case['max_relative_error']:.0e}"
         )
-        for column in ("", "ms (median)", "min – max", "steps/s", "of FMA peak", "times gancli"):
-            table.add_column(column, justify="right" if column else "left")
+        table = make_table(title, "", "ms (median)", "min – max", "steps/s", "of FMA peak", "times gancli")
         for row in case["contenders"]:
             table.add_row(
                 row["name"],
@@ -247,7 +238,4 @@ def command(as_json: bool, rounds: int, names: tuple[str, ...], compiled: bool) 
     """Measure whole training steps of the presets: data, noise, dropout, losses, both gradients, both updates."""
     cases = [compare(name, rounds, compiled) for name in names or SHAPES]
     results: dict[str, Any] = {"machine": machine(), "cases": cases}
-    if as_json:
-        click.echo(json.dumps(results, indent=2))
-    else:
-        show(results, Console())
+    give_out(results, as_json, show)

@@ -1,7 +1,6 @@
 // gancli._cpu: the native CPU kernels for Python. Pointers, sizes and strides in; nothing of torch.
 //
-// Callers (gancli/ops) check shapes and dtypes, allocate the results and keep the tensors alive during the
-// call.
+// Callers (gancli/ops) check shapes and dtypes, allocate the results and keep the tensors alive during the call.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

@@ -65,13 +65,13 @@ class Config:
     """
 
     # What is learned
-    dataset: str = setting("digits", "data set by name, or a folder of images, or an .npy/.npz file", group="Data")
-    preset: str = setting("mnist", "the named configuration to start from", group="Data")
+    dataset: str = setting("digits", "name of a data set, or a folder of images, or an .npy/.npz file", group="Data")
+    preset: str = setting("mnist", "named configuration to start from", group="Data")
     data_dir: str | None = setting(None, "where data sets lie or are downloaded to", group="Data", metavar="DIR")
     fold: int = setting(0, "TFD's fold", group="Data", least=0, most=4)
     preprocessing: str = setting(
         "scale",
-        "scale: /255; gcn: per image, subtract the mean and scale to L2 norm --gcn-scale; none",
+        "done to pixels: / 255 (scale); each image less its mean, at L2 norm --gcn-scale (gcn); or nothing (none)",
         group="Data",
         choices=("scale", "gcn", "none"),
         source="cifar10_*.yaml: gcn 55",
@@ -139,7 +139,7 @@ class Config:
     k: int = setting(1, "discriminator steps per iteration", group="Algorithm 1", least=1)
     updates: str = setting(
         "simultaneous",
-        "alternating: D, then G on fresh noise (the paper); simultaneous: both from one minibatch (the code)",
+        "D, then G on fresh noise (alternating, the paper), or both from one minibatch (simultaneous, the code)",
         group="Algorithm 1",
         choices=("alternating", "simultaneous"),
         source="Algorithm 1; AdversaryCost2",
@@ -175,7 +175,7 @@ class Config:
     momentum_epochs: int = setting(250, "epochs over which momentum rises linearly", group="Optimiser", least=1)
     momentum_form: str = setting(
         "pylearn2",
-        "pylearn2: v ← m·v - lr·g, θ ← θ + v (rate inside the velocity); torch: v ← m·v + g, θ ← θ - lr·v",
+        "rate inside the velocity: v ← m·v - lr·g, θ ← θ + v (pylearn2); or outside: v ← m·v + g, θ ← θ - lr·v (torch)",
         group="Optimiser",
         choices=("pylearn2", "torch"),
     )
@@ -203,8 +203,10 @@ class Config:
     )
     num_samples: int = setting(10_000, "samples drawn for each Parzen estimate", group="Run", least=1)
     seed: int = setting(1, "seed of weights, noise, dropout and data order", group="Run", least=0, most=2**31 - 1)
-    device: str = setting("auto", "auto, cpu, cuda or cuda:N", group="Run")
-    backend: str = setting("auto", "auto, torch or native", group="Run", choices=("auto", "torch", "native"))
+    device: str = setting("auto", "where to compute: auto, cpu, cuda or cuda:N", group="Run")
+    backend: str = setting(
+        "auto", "implementation of the hot operations", group="Run", choices=("auto", "torch", "native")
+    )
 
     def __post_init__(self) -> None:
         """Check every field against its declaration, then the fields against each other."""

@@ -4,12 +4,12 @@
 // The micro-kernels (kernels_<isa>.cpp, all from kernels_body.h) know registers, and nothing of threads.
 // Everything that passes between them is plain pointers and sizes.
 //
-// Packed layouts. The inner dimension d is cut into `slabs` of at most SLAB columns, each padded with zeros
-// to a multiple of PAD; `Slabs` counts them.
+// Packed layouts. The inner dimension d is cut into `slabs` of at most SLAB columns, each padded with zeros to a multiple
+// of PAD; `Slabs` counts them.
 //
-//   row panel    up to `rows` rows, copied row by row:      [slab][rows][SLAB_STRIDE]   read one scalar at a
-//   time lane panel   up to `lanes` rows, transposed:            [k over all slabs][lanes]   read as vectors
-//   tile         scalar products of the two:                [rows][lanes]
+//   row panel    up to `rows` rows, copied row by row:   [slab][rows][SLAB_STRIDE]   read one scalar at a time
+//   lane panel   up to `lanes` rows, transposed:         [k over all slabs][lanes]   read as vectors
+//   tile         scalar products of the two:             [rows][lanes]
 //
 // A tile is the outer product of the panels summed over k: one broadcast per row, one vector load per `width`
 // lanes, rows × lanes/width fused multiply-adds, all accumulators in registers.
@@ -20,10 +20,9 @@
 
 namespace gancli {
 
-// Columns of the inner dimension that one micro-kernel call takes. Two reasons for 128: the accumulators
-// restart at every slab, so float32 rounding grows with the slab and not with d (at d = 784 three times less
-// error than one long sum); and the slabs in flight, 14×128 and 128×32 floats, stay in a 32 KiB first-level
-// cache.
+// Columns of the inner dimension that one micro-kernel call takes. Two reasons for 128: the accumulators restart at every
+// slab, so float32 rounding grows with the slab and not with d (at d = 784 three times less error than one long sum); and
+// the slabs in flight, 14×128 and 128×32 floats, stay in a 32 KiB first-level cache.
 constexpr int SLAB = 128;
 // Distance of two rows inside a slab: not a power of two, so that the rows spread over the sets of the cache,
 // and a compile-time constant, so that all rows are reached by displacement from one pointer.

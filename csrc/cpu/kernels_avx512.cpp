@@ -96,9 +96,6 @@ GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int
 #include "kernels_body.h"
 #include "layer_body.h"
 
-constexpr LayerKernels layer_kernels = {GATHER_VECTORS, copy_block, transpose_block, best_piece,
-                                        gather,         sum,        momentum,        dropout};
-
 }  // namespace
 
 const Kernels kernels_avx512 = {"avx512", ROWS,  LANES,        WIDTH,  centre_row,    transpose_rows,

@@ -12,8 +12,7 @@
 
 constexpr int LANES = VECTORS * WIDTH;
 
-// ---- packing
-// ----------------------------------------------------------------------------------------------------
+// ---- packing ----------------------------------------------------------------------------------------------
 
 GANCLI_INLINE double sum_of_lanes(V v) {
   alignas(ALIGNMENT) float lanes[WIDTH];
@@ -29,8 +28,7 @@ constexpr int READ_AHEAD = 8192;
 
 double centre_row(const Slabs& slabs, const float* row, int64_t stride, const float* centre, float* out,
                   int64_t slab_distance) {
-  // Short sums per slab and lane, joined in double at the end: the norm is about as good as its rounding to
-  // float32.
+  // Short sums per slab and lane, joined in double at the end: the norm is about as good as its rounding to float32.
   V total = zero();
   int64_t first = 0;
   for (int i = 0; i < slabs.count; ++i, out += slab_distance) {
@@ -72,8 +70,7 @@ void transpose_rows(const Slabs& slabs, const float* rows, float* panel, int fir
   }
 }
 
-// ---- scalar products
-// --------------------------------------------------------------------------------------------
+// ---- scalar products --------------------------------------------------------------------------------------
 
 template <int R, int N>
 GANCLI_INLINE void multiply_tile(int depth, const float* row_slab, const float* lane_slab, float* tile,
@@ -133,8 +130,7 @@ void multiply(int num_rows, int num_lanes, int depth, const float* row_slab, con
   multiply_rows<ROWS>(num_rows, num_lanes, depth, row_slab, lane_slab, tile, fresh, ahead, ahead_step);
 }
 
-// ---- log-sum-exp
-// ------------------------------------------------------------------------------------------------
+// ---- log-sum-exp ------------------------------------------------------------------------------------------
 
 GANCLI_INLINE V scalar(float value) { return broadcast(&value); }
 
@@ -240,8 +236,7 @@ void score(int first, int num_rows, int num_lanes, float* tile, const float* sta
   }
 }
 
-// ---- what the machine can do
-// ------------------------------------------------------------------------------------
+// ---- what the machine can do ------------------------------------------------------------------------------
 
 // As many independent chains as a tile has accumulators, and nothing else.
 double multiply_add(int64_t rounds, float* sink) {

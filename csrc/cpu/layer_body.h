@@ -218,3 +218,6 @@ void dropout(int64_t first_block, int64_t count, uint64_t seed, uint32_t last, f
     }
   }
 }
+
+constexpr LayerKernels layer_kernels = {GATHER_VECTORS, copy_block, transpose_block, best_piece,
+                                        gather,         sum,        momentum,        dropout};

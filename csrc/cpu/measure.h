@@ -5,8 +5,7 @@
 
 namespace gancli {
 
-// Fused multiply-adds on all threads at once for about `seconds`; returns floating-point operations per
-// second.
+// Fused multiply-adds on all threads at once for about `seconds`; returns floating-point operations per second.
 double fma_peak(const Kernels& kernels, int threads, double seconds);
 
 // Read data [count] once on all threads; returns bytes per second.

@@ -2,28 +2,24 @@
 //
 //   work items     blocks of points × a range of sample chunks, handed to threads as they come free
 //     block        of points, centred and transposed once per item into lane panels, which stay in the second-level
-//     cache chunks       a fixed cut of the samples: the running sums start and end here, in float32 within,
-//     double beyond
-//       samples    a few rows at a time, centred into a row panel that stays in the first-level cache slab by
-//       slab
+//                  cache
+//     chunks       a fixed cut of the samples: the running sums start and end here, in float32 within, double beyond
+//       samples    a few rows at a time, centred into a row panel that stays in the first-level cache slab by slab
 //         slabs    of the inner dimension
 //           panels of the block: one micro-kernel call each, accumulating a tile of scores
 //         panels   again: fold the finished tile of scores into the running log-sum-exp
 //
-// With scores t_ij = x_i·μ_j − ½‖μ_j‖² the exponent −‖x_i − μ_j‖²/(2σ²) is (t_ij − ½‖x_i‖²)/σ², so the
-// nearest sample is the one of largest t, and ‖x_i‖² enters once per point at the end, in double. What
-// float32 loses in t is multiplied by 1/σ² (100 at σ = 0.1), so it must stay near 1e−6; three things see to
-// that. All data are centred. Half norms count from a typical one, the `level`, which leaves small numbers to
-// add to the product. And products are summed slab by slab.
+// With scores t_ij = x_i·μ_j − ½‖μ_j‖² the exponent −‖x_i − μ_j‖²/(2σ²) is (t_ij − ½‖x_i‖²)/σ², so the nearest sample
+// is the one of largest t, and ‖x_i‖² enters once per point at the end, in double. What float32 loses in t is multiplied
+// by 1/σ² (100 at σ = 0.1), so it must stay near 1e−6; three things see to that. All data are centred. Half norms count
+// from a typical one, the `level`, which leaves small numbers to add to the product. And products are summed slab by
+// slab.
 //
-// Why the bits do not depend on the number of threads: a lane never mixes with another, chunks are cut by the
-// number of samples alone, and their results are merged in order, whoever computed them.
+// Why the bits do not depend on the number of threads: a lane never mixes with another, chunks are cut by the number of
+// samples alone, and their results are merged in order, whoever computed them.
 #include "parzen.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cfloat>
 #include <cmath>
@@ -31,35 +27,13 @@
 #include <vector>
 
 #include "../log_sum_exp.h"
-#include "workspace.h"
+#include "parzen_plan.h"
 
 namespace gancli {
 namespace {
 
-// ---- sizes, with their reasons
-// ----------------------------------------------------------------------------------
-
-// Share of the second-level cache for the packed points of a block. The rest is for the samples on their way
-// through.
-constexpr double POINTS_SHARE_OF_L2 = 0.6;
-// With fewer row panels of samples than this, points are used too seldom to fill the cache with them: a third of that, and
-// a block and the rows that it came from are there together.
-constexpr std::int64_t FEW_PANELS = 16;
-constexpr std::int64_t L2_IF_UNKNOWN = 512 << 10;
-// Beyond this many panels the tiles of a block leave the first-level cache, and copying samples is long
-// amortised.
-constexpr std::int64_t MAX_PANELS = 12;
-// Samples per chunk, at least: enough tiles to bury the merge, few enough that 20 points × 100,000 samples
-// feed 16 threads. At most MAX_CHUNKS chunks, so that what threads hand over stays bounded.
-constexpr std::int64_t MIN_CHUNK = 2048;
-constexpr std::int64_t MAX_CHUNKS = 64;
-// An index within a chunk is held in a float lane.
-constexpr std::int64_t MAX_CHUNK = std::int64_t(1) << 24;
-// Work items per thread below which samples are split too.
-constexpr std::int64_t ITEMS_PER_THREAD = 4;
-// The centre is the mean of this many samples, evenly spread. It only has to be near the data: what the mean
-// of 64 is off adds a sixty-fourth to the squared norms, and the mean of all would cost one more pass over
-// memory.
+// The centre is the mean of this many samples, evenly spread. It only has to be near the data: what the mean of 64 is off
+// adds a sixty-fourth to the squared norms, and the mean of all would cost one more pass over memory.
 constexpr std::int64_t CENTRE_SAMPLES = 64;
 // Largest ½‖row‖²: products of two such rows, and sums of them, stay finite in float32.
 constexpr double HALF_NORM_LIMIT = FLT_MAX / 16;
@@ -68,50 +42,6 @@ constexpr double HALF_NORM_LIMIT = FLT_MAX / 16;
 // that over σ². Where it could exceed ALLOWED_ERROR, in nats, the nearest sample's distance is computed once more.
 constexpr double ROUNDING_OF_PRODUCT = 2.4e-7;
 constexpr double ALLOWED_ERROR = 2e-4;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-std::int64_t second_level_cache() {
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-  const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  if (bytes > 0) return bytes;
-#endif
-  return L2_IF_UNKNOWN;
-}
-
-// How the work is cut. Only `chunk` may matter for the bits of the result, and it depends on n alone.
-struct Plan {
-  std::int64_t panels;            // lane panels that hold all points
-  std::int64_t blocks;            // groups of panels
-  std::int64_t panels_per_block;  // at most
-  std::int64_t chunk;             // samples per chunk
-  std::int64_t chunks;
-  std::int64_t ranges;  // groups of chunks; 1 unless there are too few blocks for the threads
-  std::int64_t
-      groups;  // groups of blocks that one thread works through in turn; as many as blocks unless samples are few
-
-  Plan(const Kernels& kernels, const Slabs& slabs, std::int64_t m, std::int64_t n, int threads) {
-    const std::int64_t panel_bytes = slabs.total() * kernels.lanes * std::int64_t(sizeof(float));
-    const std::int64_t fit = std::int64_t(POINTS_SHARE_OF_L2 * double(second_level_cache())) / panel_bytes;
-    panels = ceil_div(m, kernels.lanes);
-    chunk = std::clamp(ceil_div(n, MAX_CHUNKS), MIN_CHUNK, MAX_CHUNK) / kernels.rows * kernels.rows;
-    chunks = ceil_div(n, chunk);
-    const bool few_samples = n < FEW_PANELS * kernels.rows;
-    const std::int64_t panels_worthwhile = few_samples ? MAX_PANELS / 3 : MAX_PANELS;
-    blocks = ceil_div(panels, std::clamp<std::int64_t>(fit, 1, panels_worthwhile));
-    const std::int64_t wanted = ITEMS_PER_THREAD * threads;
-    if (blocks * chunks < wanted) blocks = std::min(panels, ceil_div(wanted, chunks));
-    if (blocks >= threads) blocks = std::min(panels, ceil_div(blocks, threads) * threads);
-    panels_per_block = ceil_div(panels, blocks);
-    ranges = blocks >= wanted ? 1 : std::min(chunks, ceil_div(wanted, blocks));
-    groups = few_samples ? std::min(blocks, wanted) : blocks;
-  }
-
-  // Part `i` of `parts` equal parts of 0 .. count: where it begins (part i + 1 begins where it ends).
-  static std::int64_t part(std::int64_t count, std::int64_t parts, std::int64_t i) {
-    return count * i / parts;
-  }
-};
 
 // Where the data lie, from a few samples.
 struct Centre {
@@ -146,60 +76,6 @@ std::vector<Width> widths_of(const double* sigmas, int num_sigmas) {
   }
   return widths;
 }
-
-// One thread's buffers for a block of points, cut from its workspace.
-struct Buffers {
-  float* points;        // [panels][slabs.total()][lanes] packed, centred
-  float* samples;       // [slabs][rows][SLAB_STRIDE] packed, centred
-  float* rows;          // [slabs][width][SLAB_STRIDE] centred points before they are transposed
-  float* tiles;         // [panels][rows][lanes] scores
-  float* sample_start;  // [rows] level − ½‖μ‖²
-  float* limit;         // [panels][lanes] score of each point with itself, ½‖x‖² + level
-  double* origin;       // [panels][lanes] the same before it was rounded
-  float* max;           // [panels][lanes] running maximum
-  float* nearest;       // [panels][lanes] index in the chunk of the sample that has it
-  float* sum;           // [panels][σ][lanes] running sums and what they hold too much
-  float* excess;
-
-  float* sample_row;  // [slabs.total()] a sample to compute a distance from
-
-  Buffers(const Kernels& kernels, const Slabs& slabs, std::int64_t panels, std::int64_t num_sigmas) {
-    const std::int64_t lanes = panels * kernels.lanes;
-    pieces = {{
-        {&points, lanes * slabs.total()},
-        {&samples, std::int64_t(slabs.count) * kernels.rows * SLAB_STRIDE},
-        {&rows, std::int64_t(slabs.count) * kernels.width * SLAB_STRIDE},
-        {&tiles, lanes * kernels.rows},
-        {&sample_start, kernels.rows},
-        {&limit, lanes},
-        {&max, lanes},
-        {&nearest, lanes},
-        {&sum, lanes * num_sigmas},
-        {&excess, lanes * num_sigmas},
-        {&sample_row, slabs.total()},
-    }};
-    num_lanes = lanes;
-  }
-  Buffers(const Buffers&) = delete;
-
-  // Returns false where memory does not suffice: an exception may not leave a parallel region.
-  bool take_from(Workspace& workspace) {
-    std::size_t bytes = Workspace::bytes_for<double>(num_lanes);
-    for (const Piece& piece : pieces) bytes += Workspace::bytes_for<float>(piece.count);
-    if (!workspace.reset(bytes)) return false;
-    origin = workspace.take<double>(num_lanes);
-    for (const Piece& piece : pieces) *piece.where = workspace.take<float>(piece.count);
-    return true;
-  }
-
- private:
-  struct Piece {
-    float** where;
-    std::int64_t count;
-  };
-  std::array<Piece, 11> pieces;
-  std::int64_t num_lanes;
-};
 
 // The sample that a point scores highest with.
 struct Nearest {
@@ -417,11 +293,11 @@ Ahead Call::ahead_of(Rows rows, std::int64_t first, std::int64_t count, std::int
 
 void Call::run_item(Buffers& buffers, std::int64_t item) {
   const std::int64_t group = item / plan_.ranges, range = item % plan_.ranges;
-  const std::int64_t last_block = Plan::part(plan_.blocks, plan_.groups, group + 1);
-  const std::int64_t last_chunk = Plan::part(plan_.chunks, plan_.ranges, range + 1);
-  for (std::int64_t block = Plan::part(plan_.blocks, plan_.groups, group); block < last_block; ++block) {
-    const std::int64_t first_panel = Plan::part(plan_.panels, plan_.blocks, block);
-    const std::int64_t num_panels = Plan::part(plan_.panels, plan_.blocks, block + 1) - first_panel;
+  const std::int64_t last_block = part(plan_.blocks, plan_.groups, group + 1);
+  const std::int64_t last_chunk = part(plan_.chunks, plan_.ranges, range + 1);
+  for (std::int64_t block = part(plan_.blocks, plan_.groups, group); block < last_block; ++block) {
+    const std::int64_t first_panel = part(plan_.panels, plan_.blocks, block);
+    const std::int64_t num_panels = part(plan_.panels, plan_.blocks, block + 1) - first_panel;
     const std::int64_t first = first_panel * kernels_.lanes;
     const std::int64_t count = std::min(num_panels * kernels_.lanes, x_.count - first);
     if (!pack_points(buffers, first_panel, num_panels)) return refuse(Refused::x);
@@ -431,7 +307,7 @@ void Call::run_item(Buffers& buffers, std::int64_t item) {
       const std::int64_t steps = slabs_.total() * num_panels * ceil_div(samples_.count, kernels_.rows);
       next_points = ahead_of(x_, first + count, std::min(count, x_.count - first - count), steps);
     }
-    for (std::int64_t chunk = Plan::part(plan_.chunks, plan_.ranges, range); chunk < last_chunk; ++chunk) {
+    for (std::int64_t chunk = part(plan_.chunks, plan_.ranges, range); chunk < last_chunk; ++chunk) {
       score_chunk(buffers, num_panels, count, chunk * plan_.chunk,
                   std::min((chunk + 1) * plan_.chunk, samples_.count), next_points);
       if (refused()) return;

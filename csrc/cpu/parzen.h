@@ -21,8 +21,7 @@ enum class Refused { nothing, x, samples };
 //
 //   x [m][d], samples [n][d] with n, d ≥ 1;  sigmas [num_sigmas], positive;  out [num_sigmas][m] contiguous
 //
-// Equal inputs give equal bits for every number of threads. Memory beyond the arguments: O(m·num_sigmas) and
-// tiles.
+// Equal inputs give equal bits for every number of threads. Memory beyond the arguments: O(m·num_sigmas) and tiles.
 Refused parzen_log_sum_exp(const Kernels& kernels, Rows x, Rows samples, std::int64_t d, const double* sigmas,
                            int num_sigmas, float* out, int threads);
 

@@ -5,25 +5,16 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <random>
 #include <vector>
 
 #include "cpu/elementwise.h"
 #include "cpu/isa.h"
+#include "maxout_expected.h"
 
 using gancli::Kernels;
 using gancli::LayerShape;
 
 namespace {
-
-std::mt19937 rng(1);
-
-std::vector<float> random_floats(std::int64_t count) {
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& v : values) v = normal(rng);
-  return values;
-}
 
 void check(bool good, const char* what, const Kernels& kernels, LayerShape s) {
   if (good) return;
@@ -32,55 +23,26 @@ void check(bool good, const char* what, const Kernels& kernels, LayerShape s) {
   std::exit(1);
 }
 
-bool near(const std::vector<float>& actual, const std::vector<double>& expected) {
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    if (!(std::fabs(actual[i] - expected[i]) <= 1e-4 * (1 + std::fabs(expected[i])))) return false;
-  }
-  return true;
+bool close(const std::vector<float>& actual, const std::vector<double>& expected) {
+  return near(actual, expected, 1e-4, 1);
 }
 
 // `density`: share of the cotangent that is not zero.
 void test_layer(const Kernels& kernels, LayerShape s, double density, int threads) {
-  const auto x = random_floats(s.batch * s.in), weight = random_floats(s.units * s.pieces * s.in),
-             bias = random_floats(s.units * s.pieces);
-  auto v_y = random_floats(s.batch * s.units);
-  for (float& v : v_y) {
-    if (std::uniform_real_distribution<>()(rng) >= density) v = 0;
-  }
-  std::vector<double> y(s.batch * s.units), v_x(x.size()), v_weight(weight.size()), v_bias(bias.size());
-  std::vector<std::uint8_t> index(y.size()), found_index(y.size(), 255);
-  for (std::int64_t b = 0; b < s.batch; ++b) {
-    for (std::int64_t u = 0; u < s.units; ++u) {
-      double best = 0;
-      std::int64_t winner = -1;
-      for (std::int64_t j = 0; j < s.pieces; ++j) {
-        double z = bias[u * s.pieces + j];
-        for (std::int64_t k = 0; k < s.in; ++k)
-          z += double(x[b * s.in + k]) * weight[(u * s.pieces + j) * s.in + k];
-        if (winner < 0 || z > best) best = z, winner = j;
-      }
-      y[b * s.units + u] = best;
-      index[b * s.units + u] = std::uint8_t(winner);
-      const std::int64_t row = u * s.pieces + winner;
-      const double v = v_y[b * s.units + u];
-      v_bias[row] += v;
-      for (std::int64_t k = 0; k < s.in; ++k) {
-        v_x[b * s.in + k] += v * weight[row * s.in + k];
-        v_weight[row * s.in + k] += v * x[b * s.in + k];
-      }
-    }
-  }
-  std::vector<float> found_y(y.size()), found_v_x(x.size()), found_v_weight(weight.size()),
-      found_v_bias(bias.size());
-  gancli::maxout_forward(kernels, s, x.data(), weight.data(), bias.data(), false, found_y.data(),
-                         found_index.data(), threads);
-  check(near(found_y, y), "y", kernels, s);
-  check(found_index == index, "index", kernels, s);
-  gancli::maxout_backward(kernels, s, v_y.data(), index.data(), x.data(), weight.data(), found_v_x.data(),
-                          found_v_weight.data(), found_v_bias.data(), threads);
-  check(near(found_v_x, v_x), "v_x", kernels, s);
-  check(near(found_v_weight, v_weight), "v_weight", kernels, s);
-  check(near(found_v_bias, v_bias), "v_bias", kernels, s);
+  const Layer<LayerShape> layer(s, density);
+  std::vector<std::uint8_t> found_index(layer.index.size(), 255);
+  std::vector<float> found_y(layer.y.size()), found_v_x(layer.x.size()), found_v_weight(layer.weight.size()),
+      found_v_bias(layer.bias.size());
+  gancli::maxout_forward(kernels, s, layer.x.data(), layer.weight.data(), layer.bias.data(), false,
+                         found_y.data(), found_index.data(), threads);
+  check(close(found_y, layer.y), "y", kernels, s);
+  check(found_index == layer.index, "index", kernels, s);
+  gancli::maxout_backward(kernels, s, layer.v_y.data(), layer.index.data(), layer.x.data(),
+                          layer.weight.data(), found_v_x.data(), found_v_weight.data(), found_v_bias.data(),
+                          threads);
+  check(close(found_v_x, layer.v_x), "v_x", kernels, s);
+  check(close(found_v_weight, layer.v_weight), "v_weight", kernels, s);
+  check(close(found_v_bias, layer.v_bias), "v_bias", kernels, s);
 }
 
 void test_elementwise(const Kernels& kernels, std::int64_t count, int threads) {

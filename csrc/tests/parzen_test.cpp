@@ -1,7 +1,5 @@
 // Self-test of the Parzen kernels without Python, to be run under sanitizers: every instruction set of this machine, sizes
 // at the edges of tiles, slabs and chunks, strides, thread counts, refusals; against the formula in double.
-//
-// Every array is a heap block of exactly its size, so that one float read or written too far is seen.
 #include "cpu/parzen.h"
 
 #include <cfloat>
@@ -12,62 +10,12 @@
 
 #include "cpu/isa.h"
 #include "cpu/measure.h"
-#include "log_sum_exp.h"
+#include "parzen_expected.h"
 
 namespace {
 
 using gancli::Kernels;
 using gancli::Refused;
-using gancli::Rows;
-
-int failures = 0;
-
-#define EXPECT(condition, ...)                                    \
-  do {                                                            \
-    if (!(condition)) {                                           \
-      std::printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                                   \
-      std::printf("\n");                                          \
-      ++failures;                                                 \
-    }                                                             \
-  } while (0)
-
-// Uniform in [0, 1), the same on every machine.
-float next_uniform() {
-  static std::uint32_t state = 1;
-  state = state * 1664525u + 1013904223u;
-  return float(state >> 8) / float(1 << 24);
-}
-
-// A matrix of which every row_step-th row and column_step-th column is used.
-struct Matrix {
-  std::int64_t rows, columns, row_stride, column_stride;
-  std::vector<float> data;
-
-  Matrix(std::int64_t rows, std::int64_t columns, std::int64_t row_step = 1, std::int64_t column_step = 1)
-      : rows(rows),
-        columns(columns),
-        row_stride(row_step * columns * column_step),
-        column_stride(column_step),
-        data(rows > 0 ? (rows - 1) * row_stride + (columns - 1) * column_stride + 1 : 0) {
-    for (float& value : data) value = next_uniform();
-  }
-  float& at(std::int64_t i, std::int64_t k) { return data[i * row_stride + k * column_stride]; }
-  Rows view() const { return {data.data(), rows, row_stride, column_stride}; }
-};
-
-double expected(Matrix& x, Matrix& samples, std::int64_t i, double sigma) {
-  gancli::LogSumExp sum = gancli::log_sum_exp_empty();
-  for (std::int64_t j = 0; j < samples.rows; ++j) {
-    double squared = 0;
-    for (std::int64_t k = 0; k < x.columns; ++k) {
-      const double difference = double(x.at(i, k)) - double(samples.at(j, k));
-      squared += difference * difference;
-    }
-    sum = gancli::log_sum_exp_add(sum, -squared / (2 * sigma * sigma));
-  }
-  return gancli::log_sum_exp_finish(sum);
-}
 
 void check(const Kernels& kernels, Matrix x, Matrix samples) {
   const std::vector<double> sigmas = {0.2, 1.0, 30.0};
@@ -75,8 +23,8 @@ void check(const Kernels& kernels, Matrix x, Matrix samples) {
   std::vector<float> first;
   for (int threads : {1, 2, 7}) {
     std::vector<float> out(count * x.rows, NAN);
-    const Refused refused = gancli::parzen_log_sum_exp(kernels, x.view(), samples.view(), x.columns,
-                                                       sigmas.data(), count, out.data(), threads);
+    const Refused refused =
+        gancli::parzen_log_sum_exp(kernels, x, samples, x.columns, sigmas.data(), count, out.data(), threads);
     EXPECT(refused == Refused::nothing, "%s", kernels.name);
     if (threads == 1) first = out;
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -101,7 +49,7 @@ void check_refusals(const Kernels& kernels) {
     bad_samples.at(32, 18) = bad;
     std::vector<float> out(40);
     const auto run = [&](const Matrix& a, const Matrix& b) {
-      return gancli::parzen_log_sum_exp(kernels, a.view(), b.view(), 19, &sigma, 1, out.data(), 2);
+      return gancli::parzen_log_sum_exp(kernels, a, b, 19, &sigma, 1, out.data(), 2);
     };
     EXPECT(run(x, samples) == Refused::nothing, "%s", kernels.name);
     EXPECT(run(bad_x, samples) == Refused::x, "%s %g", kernels.name, bad);

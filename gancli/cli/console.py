@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 
 def progress_console() -> Console:
@@ -38,6 +39,13 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     if not console.is_terminal:
         yield lambda done: None
         return
+    with progress_bars(console) as bars:
+        task = bars.add_task(what, total=total, beside="")
+        yield lambda done: bars.update(task, completed=done)
+
+
+def progress_bars(console: Console) -> Progress:
+    """Return bars that vanish at the end: what is counted, how many, a text `beside` that, time gone and time left."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -47,12 +55,19 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn(what), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, TextColumn("left"), TimeRemainingColumn(), console=console, expand=True, transient=True
-    ) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda done: bars.update(task, completed=done)
+    return Progress(
+        TextColumn("{task.description}", style="bold"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[beside]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        refresh_per_second=4,
+        expand=True,
+        transient=True,
+    )
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gancli.cli.console import print_json
+from gancli.cli.help import WholeSentences
 from gancli.cli.options import data_dir_option, json_option
 from gancli.data.registry import SOURCES, Source, load, resolve_data_dir, short_name, verify
 from gancli.errors import DataError, UsageError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from gancli.data.checksums import FileStatus
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def data() -> None:
     """List, download, check and show data sets.
 

@@ -68,15 +68,12 @@ def evaluate(
 
     from gancli.data.registry import load
     from gancli.evaluate.evaluation import evaluate_samples
+    from gancli.evaluate.scoring import dataset_of
     from gancli.train.sampling import samples_to_score
     from gancli.train.setup import resolve_device
 
     file, data_dir = samples_to_score(samples, run or run_option, num_samples, seed, device, backend, data_dir)
-    name = dataset or file.dataset
-    if name is None:
-        raise UsageError(f"{samples} does not say what it imitates; name the data set with --dataset.")
-    if dataset and file.dataset and dataset != file.dataset:
-        warn(f"The samples were made for {file.dataset} and are compared with {dataset}.")
+    name, beware = dataset_of(file, dataset, samples)
     aside = progress_console()
     found = evaluate_samples(
         file,
@@ -89,7 +86,7 @@ def evaluate(
         backend=backend,
         note=lambda words: aside.print(f"… {words}", markup=False),
     )
-    for sentence in found.warnings:
+    for sentence in (*beware, *found.warnings):
         warn(sentence)
     if as_json:
         print_json({"dataset": name, "run": file.run, **dataclasses.asdict(found)})

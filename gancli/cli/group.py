@@ -14,13 +14,14 @@ from typing import Any
 import click
 
 from gancli import __version__
+from gancli.cli.help import WholeSentences
 from gancli.cli.one_voice import one_voice, require_shared
 from gancli.errors import GancliError, GancliWarning, Stopped, memory_shortage
 
 _SIGNALLED = 128  # plus the signal's number: what shells expect of a command that a signal ended
 
 
-class Commands(click.Group):
+class Commands(WholeSentences):
     """A group that turns the library's errors into one sentence and an exit code, never a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -54,10 +55,6 @@ class Commands(click.Group):
         name, command, rest = super().resolve_command(ctx, args)
         require_shared(name)
         return name, command, rest
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order of use rather than of the alphabet."""
-        return list(self.commands)
 
 
 @contextmanager

@@ -57,8 +57,12 @@ def _collect() -> dict[str, Any]:
 def _native_line(state: dict[str, Any]) -> str:
     """Return one line on a native module: what it can do, or what is missing and how to get it."""
     shown = {name: value for name, value in state.items() if name not in ("built", "reason") and value is not None}
-    facts = ", ".join(
-        f"{name} {' '.join(value) if isinstance(value, list) else value}" for name, value in shown.items()
-    )
+    facts = ", ".join(_fact(name, value) for name, value in shown.items())
     reason = f"; {state['reason']}" if state["reason"] else ""
     return f"native module {f'built: {facts}' if state['built'] else 'not built'}{reason}"
+
+
+def _fact(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return name if value else f"not {name}"
+    return f"{name} {' '.join(value) if isinstance(value, list) else value}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import TypeVar
 
 import click
 
 from gancli.errors import GancliError, UsageError
+
+T = TypeVar("T")
 
 SHARED = ("train", "parzen")  # the commands whose work several ranks can share
 
@@ -54,6 +57,15 @@ def require_shared(command: str | None) -> None:
     """Raise UsageError where several ranks were started for a command whose work they cannot share."""
     if started_ranks() > 1 and command not in SHARED:
         raise UsageError(f"gancli {command} runs in one process; start it without torchrun.")
+
+
+def agreed(decide: Callable[[], T]) -> T:
+    """Return what `decide` returns on rank 0, the only one that calls it and need see the files that it reads."""
+    if started_ranks() == 1:
+        return decide()
+    from gancli.ranks import current
+
+    return current().agreed(decide)
 
 
 def started_ranks() -> int:

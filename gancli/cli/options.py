@@ -12,14 +12,15 @@ from gancli.config import Config, field_type, option_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_FIELDS = {declared.name: declared for declared in dataclasses.fields(Config)}
+
 
 def config_options(*names: str) -> Callable[[F], F]:
     """Add the options of some configuration fields; each is None unless given, so that presets keep their say."""
-    fields = {declared.name: declared for declared in dataclasses.fields(Config)}
 
     def decorate(command: F) -> F:
         for name in reversed(names):
-            command = _config_option(fields[name])(command)
+            command = _config_option(_FIELDS[name])(command)
         return command
 
     return decorate
@@ -39,8 +40,14 @@ def _config_option(declared: dataclasses.Field[Any]) -> Callable[[F], F]:
         default=None,
         metavar=metavar,
         envvar={"data_dir": "GANCLI_DATA"}.get(declared.name),
-        help=f"{rules['text']}.{_default(declared)}",
+        help=_help(declared),
     )
+
+
+def _help(declared: dataclasses.Field[Any]) -> str:
+    """Return the sentence on a field and its default."""
+    text = declared.metadata["text"]
+    return f"{text[0].upper()}{text[1:]}.{_default(declared)}"
 
 
 def _default(declared: dataclasses.Field[Any]) -> str:
@@ -52,14 +59,10 @@ def _default(declared: dataclasses.Field[Any]) -> str:
 
 def config_fields(*groups: str) -> list[str]:
     """Return the names of the fields of some groups, in the order of declaration."""
-    return [declared.name for declared in dataclasses.fields(Config) if declared.metadata["group"] in groups]
+    return [name for name, declared in _FIELDS.items() if declared.metadata["group"] in groups]
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-device_option = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [auto]")
-backend_option = click.option(
-    "--backend", default="auto", metavar="auto|torch|native", help="Which implementation of the hot operations.  [auto]"
-)
-data_dir_option = click.option(
-    "--data-dir", metavar="DIR", envvar="GANCLI_DATA", help="Where data sets lie or are downloaded to."
-)
+device_option = click.option("--device", default="auto", metavar="NAME", help=_help(_FIELDS["device"]))
+backend_option = click.option("--backend", default="auto", metavar="auto|torch|native", help=_help(_FIELDS["backend"]))
+data_dir_option = click.option("--data-dir", metavar="DIR", envvar="GANCLI_DATA", help=_help(_FIELDS["data_dir"]))

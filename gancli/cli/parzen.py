@@ -12,8 +12,7 @@ from gancli.cli.options import backend_option, data_dir_option, device_option, j
 from gancli.errors import UsageError
 
 if TYPE_CHECKING:
-    from gancli.evaluate.scoring import ScoredSamples
-    from gancli.ranks import Ranks
+    from gancli.train.parzen import ParzenFigure
 
 
 @click.command()
@@ -34,28 +33,17 @@ if TYPE_CHECKING:
     "--preprocessing", metavar="scale|gcn|none", help="Space of samples from elsewhere.  [scale: pixels in 0..1]"
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", help="Seed of samples drawn from a run.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Draw the curve over σ.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw the curve over σ; of more than 10000 samples of a run, over their number.",
+)
 @data_dir_option
 @device_option
 @backend_option
 @json_option
-def parzen(
-    samples: Path | None,
-    run: Path | None,
-    dataset: str | None,
-    sigma: float | None,
-    sigmas: str | None,
-    num_samples: int | None,
-    num_validation: int | None,
-    fold: int | None,
-    preprocessing: str | None,
-    seed: int | None,
-    plot: Path | None,
-    data_dir: str | None,
-    device: str,
-    backend: str,
-    as_json: bool,
-) -> None:
+def parzen(sigma: float | None, sigmas: str | None, plot: Path | None, as_json: bool, **request: Any) -> None:
     """Score samples by Parzen-window log-likelihood, the protocol of Table 1.
 
     \b
@@ -64,61 +52,23 @@ def parzen(
     gancli parzen --samples other.npy --dataset mnist  samples of any other model
     gancli parzen --num-samples 1000000                as many as you like, memory flat
     """
-    if samples is not None and run is not None:
+    if request["samples"] is not None and request["run"] is not None:
         raise UsageError("--samples and --run both say what to score; give one of them.")
     grid = _grid(sigma, sigmas)
 
-    from gancli.data.registry import load
-    from gancli.evaluate.scoring import PAPER_NUM_SAMPLES, score_samples
     from gancli.ranks import current
-    from gancli.train.sampling import samples_to_score
-    from gancli.train.setup import resolve_device
+    from gancli.train.parzen import ParzenRequest, score
 
     ranks = current()
-    device = ranks.device(device)
-    chosen_device = resolve_device(device)
-    if samples is None and num_samples is not None and num_samples > PAPER_NUM_SAMPLES:
-        _stream(
-            run,
-            num_samples,
-            grid,
-            dataset,
-            num_validation=num_validation,
-            fold=fold,
-            seed=seed,
-            plot=plot,
-            data_dir=data_dir,
-            device=device,
-            backend=backend,
-            ranks=ranks,
-            as_json=as_json,
-        )
-        return
-    file, data_dir = samples_to_score(samples, run, num_samples, seed, device, backend, data_dir, ranks)
-    name = dataset or file.dataset
-    if name is None:
-        raise UsageError(f"{samples} does not say what it imitates; name the data set with --dataset.")
-    if dataset and file.dataset and dataset != file.dataset:
-        warn(f"The samples were made for {file.dataset} and are scored against {dataset}.")
-    scored = score_samples(
-        file,
-        load(name, data_dir, fold=fold or 0),
-        sigmas=grid,
-        num_validation=num_validation,
-        fold=fold,
-        preprocessing=preprocessing,
-        device=chosen_device,
-        backend=backend,
-        ranks=ranks,
-    )
+    found = score(ParzenRequest(**request, sigmas=grid), ranks=ranks, counting=counting)
     if plot is not None and ranks.leads:
-        _plot(plot, scored, name)
-    for sentence in scored.warnings:
+        _plot(plot, found)
+    for sentence in found.scored.warnings:
         warn(sentence)
     if as_json:
-        print_json(_as_json(scored, name, _backend_used(backend, chosen_device.type)))
+        print_json(_as_json(found))
     else:
-        _print(scored, name, plot)
+        _print(found, plot)
 
 
 def _grid(sigma: float | None, sigmas: str | None) -> list[float]:
@@ -140,103 +90,42 @@ def _grid(sigma: float | None, sigmas: str | None) -> list[float]:
         raise UsageError(f"--sigmas must be LO:HI:N such as 0.1:1:10, got {sigmas!r}{reason}") from None
 
 
-def _stream(
-    run: Path | None,
-    num: int,
-    grid: list[float],
-    dataset: str | None,
-    *,
-    num_validation: int | None,
-    fold: int | None,
-    seed: int | None,
-    plot: Path | None,
-    data_dir: str | None,
-    device: str,
-    backend: str,
-    ranks: Ranks,
-    as_json: bool,
-) -> None:
-    """Score more samples than are kept: draw, fold in, forget."""
-    from gancli.data.registry import load
-    from gancli.evaluate.scoring import summarise
-    from gancli.figures.convergence import save_convergence
-    from gancli.train.run_folder import open_run
-    from gancli.train.sampling import open_generator, stream_of_run
-
-    trained = open_generator(open_run(run), device, backend=backend)
-    name = dataset or trained.config.dataset
-    with counting("samples", num) as progress:
-        scores, rows = stream_of_run(
-            trained,
-            load(name, data_dir or trained.config.data_dir, fold=fold or 0),
-            num,
-            trained.config.seed if seed is None else seed,
-            sigmas=grid,
-            num_validation=num_validation,
-            fold=fold,
-            backend=backend,
-            ranks=ranks,
-            progress=progress,
-        )
-    if plot is not None and ranks.leads:
-        counts, means, errors = zip(*((r.num_samples, r.log_likelihood, r.standard_error) for r in rows), strict=True)
-        save_convergence(plot, counts, means, errors, f"{name}: Parzen log-likelihood of {trained.run.path.name}")
-    scored = summarise(scores)
-    for sentence in scored.warnings:
-        warn(sentence)
-    if as_json:
-        table = [vars(row) for row in rows]
-        print_json({**_as_json(scored, name, _backend_used(backend, trained.device.type)), "convergence": table})
-        return
-    console = result_console(False)
-    console.print(f"{'samples':>12}  {'log-likelihood/nats':>20}  {'σ':>7}", markup=False)
-    for row in rows:
-        mean = f"{row.log_likelihood:,.2f} ± {row.standard_error:,.2f}"
-        console.print(f"{row.num_samples:>12,}  {mean:>20}  {row.sigma:>7.4f}", markup=False)
-    _print(scored, name, plot)
-
-
-def _backend_used(backend: str, device_type: str) -> str:
-    from gancli.ops import native
-
-    module = native.choose(backend, operation="parzen_log_sum_exp", device_type=device_type, supported=True, why_not="")
-    return "torch" if module is None else "native"
-
-
-def _as_json(scored: ScoredSamples, name: str, backend: str) -> dict[str, Any]:
-    first = scored.scores[0]
-    refined = first.refined
-    return {
+def _as_json(found: ParzenFigure) -> dict[str, Any]:
+    scored, first = found.scored, found.scored.scores[0]
+    content = {
         "log_likelihood": scored.log_likelihood,
         "standard_error": scored.standard_error,
         "sigma": first.estimate.sigma,
         "sigmas": first.sigmas,
         "validation_log_likelihood": first.validation_log_likelihood,
         "validation_log_likelihoods": first.validation_log_likelihoods,
-        "refined": None
-        if refined is None
-        else {
-            "log_likelihood": refined.log_likelihood,
-            "standard_error": refined.standard_error,
-            "sigma": refined.sigma,
-        },
+        "refined": None if first.refined is None else vars(first.refined),
         "num_samples": first.num_samples,
         "num_test": first.num_test,
         "num_validation": first.num_validation,
         "folds": [score.estimate.log_likelihood for score in scored.scores] if len(scored.scores) > 1 else None,
-        "dataset": name,
-        "backend": backend,
+        "dataset": found.dataset,
+        "backend": found.backend,
         "seconds": sum(score.seconds for score in scored.scores),
     }
+    if found.convergence is not None:
+        content["convergence"] = [vars(row) for row in found.convergence]
+    return content
 
 
-def _print(scored: ScoredSamples, name: str, plot: Path | None) -> None:
+def _print(found: ParzenFigure, plot: Path | None) -> None:
     from dataclasses import asdict
 
-    from gancli.cli.scores import describe
+    from gancli.cli.scores import describe, figure
 
-    console = result_console(False)
-    console.print(f"{name}, Parzen-window log-likelihood, mean ± standard error over test examples", markup=False)
+    scored, console = found.scored, result_console(False)
+    if found.convergence is not None:
+        console.print(f"{'samples':>12}  {'log-likelihood/nats':>20}  {'σ':>7}", markup=False)
+        for row in found.convergence:
+            console.print(f"{row.num_samples:>12,}  {figure(vars(row)):>20}  {row.sigma:>7.4f}", markup=False)
+    console.print(
+        f"{found.dataset}, Parzen-window log-likelihood, mean ± standard error over test examples", markup=False
+    )
     for number, score in enumerate(scored.scores):
         if len(scored.scores) > 1:
             console.print(f"Fold {number}", markup=False)
@@ -244,18 +133,26 @@ def _print(scored: ScoredSamples, name: str, plot: Path | None) -> None:
             console.print(f"  {heading:<11} {text}", markup=False)
     if len(scored.scores) > 1:
         console.print(
-            f"Mean over {len(scored.scores)} folds {scored.log_likelihood:,.2f} ± {scored.standard_error:,.2f} nats "
-            "(standard error across folds)",
+            f"Mean over {len(scored.scores)} folds {figure(vars(scored))} nats (standard error across folds)",
             markup=False,
         )
     if plot is not None:
         console.print(f"  wrote       {plot}", markup=False)
 
 
-def _plot(path: Path, scored: ScoredSamples, name: str) -> None:
+def _plot(path: Path, found: ParzenFigure) -> None:
+    """Draw the figure over the number of samples where they were streamed, else validation over σ."""
+    if found.convergence is not None:
+        from gancli.figures.convergence import save_convergence
+
+        rows = [(row.num_samples, row.log_likelihood, row.standard_error) for row in found.convergence]
+        counts, means, errors = zip(*rows, strict=True)
+        title = f"{found.dataset}: Parzen log-likelihood of {Path(found.run or '').name}"
+        save_convergence(path, counts, means, errors, title)
+        return
     from gancli.figures.curves import save_sigma_curve
 
-    score = scored.scores[0]
+    score = found.scored.scores[0]
     refined = (score.refined_sigmas, score.refined_log_likelihoods) if score.refined else None
     save_sigma_curve(
         path,
@@ -264,5 +161,5 @@ def _plot(path: Path, scored: ScoredSamples, name: str) -> None:
         score.estimate.sigma,
         score.validation_log_likelihood,
         refined,
-        f"{name}: validation log-likelihood, {score.num_samples:,} samples",
+        f"{found.dataset}: validation log-likelihood, {score.num_samples:,} samples",
     )

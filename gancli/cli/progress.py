@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gancli.cli.console import progress_console
+from gancli.cli.console import progress_bars, progress_console
 from gancli.config import Config
 
 if TYPE_CHECKING:
@@ -49,31 +49,10 @@ class TrainingProgress:
         self._last = (time.perf_counter(), step)
         if not self._console.is_terminal:
             return
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._bars = Progress(
-            TextColumn("{task.description}", style="bold"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[means]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self._console,
-            refresh_per_second=4,
-            expand=True,
-            transient=True,
-        )
-        self._whole = self._bars.add_task("all", total=total, completed=step, means="")
+        self._bars = progress_bars(self._console)
+        self._whole = self._bars.add_task("all", total=total, completed=step, beside="")
         self._part = self._bars.add_task(
-            f"epoch {step // per_epoch + 1}", total=per_epoch, completed=step % per_epoch, means=""
+            f"epoch {step // per_epoch + 1}", total=per_epoch, completed=step % per_epoch, beside=""
         )
         self._bars.start()
 
@@ -88,9 +67,9 @@ class TrainingProgress:
         """Show the running means of the epoch."""
         if self._bars:
             text = "D {loss_d:.3f}  G {loss_g:.3f}  D(x) {d_x:.2f}  D(G(z)) {d_gz:.2f}".format(**values)
-            self._bars.update(self._part, means=text)
+            self._bars.update(self._part, beside=text)
             speed = f"{self._images_per_second(self._step):,.0f} images/s"
-            self._bars.update(self._whole, means=f"{speed}  {self._validation}".rstrip())
+            self._bars.update(self._whole, beside=f"{speed}  {self._validation}".rstrip())
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Print the epoch's line."""
@@ -106,7 +85,7 @@ class TrainingProgress:
         if self._bars:
             if row.get("validation_log_likelihood") is not None:
                 self._validation = f"Parzen {row['validation_log_likelihood']:.1f} nats"
-            self._bars.reset(self._part, total=self._per_epoch, means="", description=f"epoch {row['epoch'] + 1}")
+            self._bars.reset(self._part, total=self._per_epoch, beside="", description=f"epoch {row['epoch'] + 1}")
 
     def _images_per_second(self, step: int) -> float:
         """Return training examples per second since the last epoch ended, validation and pictures included."""
@@ -116,7 +95,7 @@ class TrainingProgress:
     def note(self, text: str) -> None:
         """Say beside the bar what goes on between epochs."""
         if self._bars:
-            self._bars.update(self._part, means=text)
+            self._bars.update(self._part, beside=text)
 
     def finish(self) -> None:
         """Take the bars down."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gancli.cli.console import counting, print_json, progress_console, warn
+from gancli.cli.help import WholeSentences
 from gancli.cli.options import backend_option, config_options, data_dir_option, device_option, json_option
 from gancli.errors import Stopped
 
@@ -41,7 +42,7 @@ def _out(name: str) -> Callable[[Any], Any]:
 _where = config_options("epochs", "steps", "data_dir", "device", "backend")
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def reproduce() -> None:
     """Make a table or figure of the paper anew, with one command that may be stopped and run again.
 

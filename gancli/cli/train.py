@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gancli.cli.console import print_json, result_console
-from gancli.cli.one_voice import restarts, started_ranks
+from gancli.cli.one_voice import agreed, restarts, started_ranks
 from gancli.cli.options import config_fields, config_options, json_option
 from gancli.config import RESUMABLE, Config
 from gancli.errors import UsageError
@@ -65,15 +65,15 @@ def train(
     torchrun --nproc-per-node 4 -m gancli train    on four GPUs, or four cores, that share each minibatch
     """
     given = {name: value for name, value in settings.items() if value is not None}
+    config, run, going_on = agreed(lambda: _settled(given, out, resume, batch_per_rank))
     if dry_run:
-        click.echo(_settled(given, out, resume, batch_per_rank)[0].to_json(), nl=False)
+        click.echo(config.to_json(), nl=False)
         return
 
     from gancli.ranks import current
     from gancli.train.trainer import train_run
 
     ranks = current()
-    config, run, going_on = ranks.agreed(lambda: _settled(given, out, resume, batch_per_rank))
     reporter = _reporter(run.path, tensorboard and ranks.leads)
     summary = train_run(config, run, reporter, resume=going_on, ranks=ranks)
     if ranks.leads:  # the run folder may lie on its machine alone

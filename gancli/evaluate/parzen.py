@@ -82,6 +82,11 @@ def log_spaced(low: float, high: float, count: int) -> list[float]:
     return [low * (high / low) ** (i / max(count - 1, 1)) for i in range(count)]
 
 
+def best_index(log_likelihoods: Sequence[float]) -> int:
+    """Return which σ of a grid validation chooses: the one of the largest mean log-likelihood, of equals the first."""
+    return max(range(len(log_likelihoods)), key=log_likelihoods.__getitem__)
+
+
 def mean_log_likelihoods(
     x: Tensor, samples: Tensor, sigmas: Sequence[float], *, backend: str = "auto", ranks: Ranks = ALONE
 ) -> list[float]:
@@ -137,16 +142,14 @@ def parzen_score(
     start = time.perf_counter()
     grid = sorted(float(sigma) for sigma in sigmas)
     validation = mean_log_likelihoods(valid, samples, grid, backend=backend, ranks=ranks)
-    best = max(range(len(grid)), key=validation.__getitem__)
+    best = best_index(validation)
     chosen, finer, finer_validation = [grid[best]], [], []
     if len(grid) > 1:
         finer = log_spaced(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], REFINED_VALUES)
         finer_validation = mean_log_likelihoods(valid, samples, finer, backend=backend, ranks=ranks)
-        chosen.append(finer[max(range(len(finer)), key=finer_validation.__getitem__)])
+        chosen.append(finer[best_index(finer_validation)])
     values = shared_log_likelihood(test.flatten(1), samples.flatten(1), chosen, backend=backend, ranks=ranks).double()
-    # numpy's std in the authors' script: the population's, without Bessel's correction.
-    errors = values.std(dim=1, correction=0) / math.sqrt(len(test))
-    estimates = [Estimate(float(v.mean()), float(e), s) for v, e, s in zip(values, errors, chosen, strict=True)]
+    estimates = [estimate(row, sigma) for row, sigma in zip(values, chosen, strict=True)]
     return ParzenScore(
         estimate=estimates[0],
         refined=estimates[1] if len(estimates) > 1 else None,
@@ -161,10 +164,21 @@ def parzen_score(
     )
 
 
-def across_folds(scores: Sequence[ParzenScore]) -> tuple[float, float]:
-    """Return the mean over folds and its standard error across folds, std / √folds, in nats.
+def estimate(log_likelihoods: Tensor, sigma: float) -> Estimate:
+    """Return the mean over test examples, (m,) float64 in nats, and its standard error.
+
+    Source: parzen_ll.py of the released code, where numpy's std is the population's, without Bessel's correction.
+    """
+    error = log_likelihoods.std(correction=0) / math.sqrt(len(log_likelihoods))
+    return Estimate(float(log_likelihoods.mean()), float(error), sigma)
+
+
+def over_folds(scores: Sequence[ParzenScore]) -> tuple[float, float]:
+    """Return the figure of a score, or of one score per fold the mean and its standard error, std / √folds, in nats.
 
     Source: Table 1's caption, for TFD.
     """
+    if len(scores) == 1:
+        return scores[0].estimate.log_likelihood, scores[0].estimate.standard_error
     means = torch.tensor([score.estimate.log_likelihood for score in scores], dtype=torch.float64)
     return float(means.mean()), float(means.std(correction=0) / math.sqrt(len(means)))

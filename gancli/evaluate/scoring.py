@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,8 +17,9 @@ from gancli.evaluate.parzen import (
     PAPER_NUM_VALIDATION,
     PAPER_SIGMAS,
     ParzenScore,
-    across_folds,
+    best_index,
     mean_log_likelihoods,
+    over_folds,
     parzen_score,
 )
 from gancli.ranks import ALONE, Ranks
@@ -104,8 +106,7 @@ def summarise(scores: Sequence[ParzenScore], warnings: Sequence[str] = ()) -> Sc
         scores: one, or one per fold.
         warnings: sentences to hand on before those about the scores themselves.
     """
-    first = scores[0].estimate
-    mean, error = across_folds(scores) if len(scores) > 1 else (first.log_likelihood, first.standard_error)
+    mean, error = over_folds(scores)
     return ScoredSamples(tuple(scores), mean, error, (*warnings, *_beware_of_score(scores[0])))
 
 
@@ -146,6 +147,20 @@ def _folds(dataset: Dataset, fold: int | None) -> tuple[Fold, ...]:
     return (dataset.folds[fold],)
 
 
+def dataset_of(file: SamplesFile, wanted: str | None, path: Path | None) -> tuple[str, list[str]]:
+    """Return the name of the data set that samples imitate, as wanted or as their file says, and what to beware of.
+
+    Raises:
+        UsageError: neither says; `path` is where they come from.
+    """
+    name = wanted or file.dataset
+    if name is None:
+        raise UsageError(f"{path} does not say what it imitates; name the data set with --dataset.")
+    if file.dataset in (None, name):
+        return name, []
+    return name, [f"The samples were made for {file.dataset} and are compared with {name}."]
+
+
 def preprocessing_of(file: SamplesFile, dataset: Dataset, kind: str | None) -> Preprocessing:
     """Return the file's own preprocessing, else the one asked for, else pixels in [0, 1]."""
     if not file.preprocessing:
@@ -174,7 +189,7 @@ def _beware_of_given_sigma(score: ParzenScore, samples: Tensor, valid: Tensor, b
     if len(score.sigmas) > 1:
         return []
     others = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=backend, ranks=ranks)
-    best = max(range(len(others)), key=others.__getitem__)
+    best = best_index(others)
     if others[best] - score.validation_log_likelihood < _SUSPICIOUS_LOSS:
         return []
     return [

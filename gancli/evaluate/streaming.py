@@ -16,8 +16,9 @@ from torch import Tensor
 
 from gancli.data.dataset import Fold
 from gancli.errors import InputError
-from gancli.evaluate.parzen import PAPER_SIGMAS, Estimate, ParzenScore, across_folds
+from gancli.evaluate.parzen import PAPER_SIGMAS, ParzenScore, best_index, estimate, over_folds
 from gancli.ops import parzen_log_sum_exp
+from gancli.ops.checks import require_finite_rows
 from gancli.ops.parzen import log_normaliser
 from gancli.ranks import ALONE, Ranks
 
@@ -67,11 +68,20 @@ class ParzenStream:
         self.num_samples = 0
 
     def fold_in(self, block: Tensor) -> None:
-        """Add samples (n, …) float, or what they are made from; they are not kept."""
-        own = block[self._ranks.part(len(block))]
+        """Add samples (n, …) float, or what they are made from; they are not kept.
+
+        Raises:
+            InputError: a sample holds NaN or infinity; the sentence has its number within the stream.
+        """
+        part = self._ranks.part(len(block))
+        own = block[part]
         if len(own):
             samples = self._make(own).flatten(1)
-            log_sums = parzen_log_sum_exp(self._x, samples, self._sigmas, backend=self._backend)
+            try:
+                log_sums = parzen_log_sum_exp(self._x, samples, self._sigmas, backend=self._backend)
+            except InputError:
+                require_finite_rows("samples", samples, first=self.num_samples + part.start)
+                raise
             torch.logaddexp(self._log_sums, log_sums.double(), out=self._log_sums)
         self.num_samples += len(block)
 
@@ -91,17 +101,14 @@ class ParzenStream:
     def row(self) -> ConvergenceRow:
         """Return the figure so far as a line of the convergence table."""
         scores = self.scores()
-        first = scores[0].estimate
-        mean, error = across_folds(scores) if len(scores) > 1 else (first.log_likelihood, first.standard_error)
-        return ConvergenceRow(self.num_samples, mean, error, first.sigma)
+        mean, error = over_folds(scores)
+        return ConvergenceRow(self.num_samples, mean, error, scores[0].estimate.sigma)
 
     def _score(self, valid: Tensor, test: Tensor) -> ParzenScore:
         validation: list[float] = valid.mean(dim=1).tolist()
-        best = max(range(len(validation)), key=validation.__getitem__)
-        values = test[best]
-        error = float(values.std(correction=0)) / math.sqrt(len(values))
+        best = best_index(validation)
         return ParzenScore(
-            estimate=Estimate(float(values.mean()), error, self._sigmas[best]),
+            estimate=estimate(test[best], self._sigmas[best]),
             refined=None,
             sigmas=self._sigmas,
             validation_log_likelihoods=validation,

@@ -27,8 +27,8 @@ def require_one_device(**tensors: Tensor) -> None:
         raise InputError(f"{', '.join(tensors)} must be on one device, got {', '.join(map(str, devices))}.")
 
 
-def require_finite_rows(name: str, tensor: Tensor) -> None:
-    """Raise InputError naming the first row of `tensor` (n, d) that holds a NaN or an infinity."""
+def require_finite_rows(name: str, tensor: Tensor, first: int = 0) -> None:
+    """Raise InputError naming the first row of `tensor` (n, d), counted from `first`, that holds NaN or infinity."""
     # A finite sum proves finite summands without a mask as large as the input; only a suspicious one is searched.
     if torch.isfinite(tensor.sum(dtype=torch.float64)):
         return
@@ -36,4 +36,4 @@ def require_finite_rows(name: str, tensor: Tensor) -> None:
     if bad.numel():
         row = int(bad[0])
         value = tensor[row][~torch.isfinite(tensor[row])][0].item()
-        raise InputError(f"{name} holds {value} in row {row}; every value must be finite.")
+        raise InputError(f"{name} holds {value} in row {first + row}; every value must be finite.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -153,21 +154,10 @@ def _native(x: Tensor, samples: Tensor, sigmas: Tensor) -> Tensor:
     module, reason = native.load("_cpu")
     if module is None:
         raise UsageError(f"gancli::parzen_log_sum_exp has no native module: {reason}.")
-    m, d = x.shape
-    result = x.new_empty((sigmas.shape[0], m))
+    result = x.new_empty((len(sigmas), len(x)))
     # The kernels see every row as they pack it, so that finite input costs no pass of its own.
     refused = module.parzen_log_sum_exp(
-        out=result.data_ptr(),
-        x=x.data_ptr(),
-        m=m,
-        x_row_stride=x.stride(0),
-        x_column_stride=x.stride(1),
-        samples=samples.data_ptr(),
-        n=samples.shape[0],
-        samples_row_stride=samples.stride(0),
-        samples_column_stride=samples.stride(1),
-        d=d,
-        sigmas=sigmas.tolist(),
+        **_arguments(result, x, samples, sigmas),
         threads=torch.get_num_threads(),
         isa=native.cpu_isa(module),
     )
@@ -194,17 +184,7 @@ def _(x: Tensor, samples: Tensor, sigmas: Tensor) -> Tensor:
         refused = torch.full((2,), module.NOT_REFUSED, dtype=torch.int64, device=x.device)
         module.parzen_log_sum_exp(
             product=product,
-            out=result.data_ptr(),
-            x=x.data_ptr(),
-            m=m,
-            x_row_stride=x.stride(0),
-            x_column_stride=x.stride(1),
-            samples=samples.data_ptr(),
-            n=n,
-            samples_row_stride=samples.stride(0),
-            samples_column_stride=samples.stride(1),
-            d=d,
-            sigmas=sigmas.tolist(),
+            **_arguments(result, x, samples, sigmas),
             refused=refused.data_ptr(),
             workspace=workspace.data_ptr(),
             device=device,
@@ -220,9 +200,26 @@ def _(x: Tensor, samples: Tensor, sigmas: Tensor) -> Tensor:
     return result
 
 
+def _arguments(result: Tensor, x: Tensor, samples: Tensor, sigmas: Tensor) -> dict[str, Any]:
+    """Return what both kernels take: where the tensors lie, their sizes and strides, and σ."""
+    return {
+        "out": result.data_ptr(),
+        "x": x.data_ptr(),
+        "m": x.shape[0],
+        "x_row_stride": x.stride(0),
+        "x_column_stride": x.stride(1),
+        "samples": samples.data_ptr(),
+        "n": samples.shape[0],
+        "samples_row_stride": samples.stride(0),
+        "samples_column_stride": samples.stride(1),
+        "d": x.shape[1],
+        "sigmas": sigmas.tolist(),
+    }
+
+
 @_native.register_fake
 def _(x: Tensor, samples: Tensor, sigmas: Tensor) -> Tensor:
-    return x.new_empty((sigmas.shape[0], x.shape[0]))
+    return x.new_empty((len(sigmas), len(x)))
 
 
 @torch.no_grad()

@@ -47,7 +47,7 @@ def reproduce_cifar10(
     plans = [plan_run(out / config.preset, config, len(dataset.train)) for config in configs]
     rows = []
     for plan in plans:
-        announce([plan], len(dataset.train), out, watch)
+        announce([plan], out, watch)
         row = run_row(plan, finish_run(plan, watch.reporter()))
         look, beware = _look(plan, dataset, out)
         rows.append({**row, **look, "warnings": [*row["warnings"], *beware]})

@@ -12,6 +12,7 @@ from gancli.errors import GancliError, Stopped, UsageError
 from gancli.train.checkpoints import load_newest
 from gancli.train.reporting import Reporter
 from gancli.train.run_folder import RunFolder
+from gancli.train.schedules import iterations_per_epoch, total_iterations
 from gancli.train.setup import adopt_pretrained
 from gancli.train.trainer import train_run
 
@@ -23,6 +24,7 @@ class PlannedRun:
     Attributes:
         run: its folder.
         config: what is trained there.
+        per_epoch: iterations of an epoch.
         total: iterations it takes in all.
         done: iterations it has behind it.
         summary: the final figures of a finished run; None while there is something left to do.
@@ -30,6 +32,7 @@ class PlannedRun:
 
     run: RunFolder
     config: Config
+    per_epoch: int
     total: int
     done: int
     summary: dict[str, Any] | None
@@ -50,8 +53,8 @@ def plan_run(path: Path, config: Config, num_train: int) -> PlannedRun:
     run, config = RunFolder(path), adopt_pretrained(config)
     if run.config_file.exists():
         _require_same(run, config)
-    per_epoch = max(1, num_train // config.batch_size)
-    total = min(config.epochs * per_epoch, config.steps or config.epochs * per_epoch)
+    per_epoch = iterations_per_epoch(num_train, config.batch_size)
+    total = total_iterations(config, per_epoch)
     begun = run.last.exists() or run.previous.exists()
     done = int(load_newest(run.last, run.previous)[0]["step"]) if begun else 0
     if done > total:
@@ -59,7 +62,7 @@ def plan_run(path: Path, config: Config, num_train: int) -> PlannedRun:
             f"{path} has been trained for {done:,} iterations ({done // per_epoch:,} epochs), more than the {total:,} "
             f"asked for; ask for {-(-done // per_epoch)} epochs or more with --epochs, or choose another --out."
         )
-    return PlannedRun(run, config, total, done, _summary(run, total) if done == total else None)
+    return PlannedRun(run, config, per_epoch, total, done, _summary(run, total) if done == total else None)
 
 
 def finish_run(plan: PlannedRun, reporter: Reporter) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def reproduce_table1(
     device = resolve_device(configs[0].device)
     dataset, warnings = load_checked(target, configs[0].data_dir)
     plans = [plan_run(out / f"seed-{config.seed}", config, len(dataset.train)) for config in configs]
-    speed = announce(plans, len(dataset.train), out, watch)
+    speed = announce(plans, out, watch)
     if speed is not None:
         seconds = _context_seconds(speed, curve_samples, Kept(out / CONTEXT_FILE).names())
         watch.say(f"then about {in_words(seconds)} to put the figure into context")

@@ -49,7 +49,7 @@ def reproduce_tfd(target: Target, out: Path, *, changes: Mapping[str, Any], watc
     for number, preset in enumerate((first, second), start=1):
         pretrained = {"pretrained": str(stages[-1].run.path)} if stages else {}
         plan = plan_run(out / f"stage-{number}", target.config(preset, {**changes, **pretrained}), len(dataset.train))
-        announce([plan], len(dataset.train), out, watch)
+        announce([plan], out, watch)
         summary = finish_run(plan, watch.reporter())
         stages.append(plan)
     scored = _folds(stages[-1], dataset, out)

@@ -34,13 +34,12 @@ class Speed:
     epoch_end: float
     score: float
 
-    def seconds_left(self, plan: PlannedRun, num_train: int) -> float:
+    def seconds_left(self, plan: PlannedRun) -> float:
         """Return how long what is left of a run takes, its final score included."""
         if plan.summary is not None:
             return 0.0
         steps = plan.total - plan.done
-        per_epoch = max(1, num_train // plan.config.batch_size)
-        return steps * self.step + -(-steps // per_epoch) * self.epoch_end + self.score
+        return steps * self.step + -(-steps // plan.per_epoch) * self.epoch_end + self.score
 
 
 class _Stopwatch:
@@ -104,12 +103,11 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def announce(plans: Sequence[PlannedRun], num_train: int, out: Path, watch: Watch) -> Speed | None:
+def announce(plans: Sequence[PlannedRun], out: Path, watch: Watch) -> Speed | None:
     """Say what there is of some runs and how long the rest of them will take here.
 
     Args:
         plans: runs of one configuration, one after another.
-        num_train: training examples.
         out: where a few iterations may be tried.
         watch: takes the sentences.
 
@@ -126,7 +124,7 @@ def announce(plans: Sequence[PlannedRun], num_train: int, out: Path, watch: Watc
     config = unfinished[0].config
     watch.say(f"timing {config.preset} on this machine")
     speed = measure_speed(config, out / f".timing-{os.getpid()}")  # two commands may have one folder
-    seconds = sum(speed.seconds_left(plan, num_train) for plan in unfinished)
+    seconds = sum(speed.seconds_left(plan) for plan in unfinished)
     runs = "one run" if len(unfinished) == 1 else f"{len(unfinished)} runs"
     watch.say(
         f"{1 / speed.step:,.2g} iterations of {config.batch_size} examples a second: about {in_words(seconds)} for "

@@ -10,7 +10,7 @@ from torch import Tensor
 from gancli.config import Config
 from gancli.data.dataset import Dataset
 from gancli.data.preprocess import Preprocessing
-from gancli.evaluate.parzen import PAPER_SIGMAS, ParzenScore, mean_log_likelihoods, parzen_score
+from gancli.evaluate.parzen import PAPER_SIGMAS, ParzenScore, best_index, mean_log_likelihoods, parzen_score
 from gancli.evaluate.scoring import validation_size
 from gancli.nets.networks import Generator
 from gancli.ranks import ALONE, Ranks
@@ -50,7 +50,7 @@ class Judge:
         samples = draw_samples(G, self.config.noise, self.config.num_samples, rng, self.ranks)
         valid = self._valid()
         values = mean_log_likelihoods(valid, samples, PAPER_SIGMAS, backend=self.config.backend, ranks=self.ranks)
-        best = max(range(len(values)), key=values.__getitem__)
+        best = best_index(values)
         return values[best], PAPER_SIGMAS[best]
 
     def score(self, samples: Tensor) -> ParzenScore:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gancli.errors import UsageError
 from gancli.ranks import ALONE, Ranks
+from gancli.train.schedules import iterations_per_epoch
 from gancli.train.seeds import make_rng
 
 
@@ -53,7 +54,7 @@ class Minibatches:
     @property
     def per_pass(self) -> int:
         """Minibatches in one pass over the training set."""
-        return len(self._train) // self._size
+        return iterations_per_epoch(len(self._train), self._size)
 
     def draw(self, position: int) -> Tensor:
         """Return this rank's part of minibatch number `position` since the start of training.

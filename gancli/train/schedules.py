@@ -1,8 +1,22 @@
-"""How learning rate and momentum move; functions of the position alone, so that a resumed run needs no state."""
+"""How long a run is, and how learning rate and momentum move.
+
+The two are functions of the position alone, so that a resumed run needs no state.
+"""
 
 from __future__ import annotations
 
 from gancli.config import Config
+
+
+def iterations_per_epoch(num_train: int, batch_size: int) -> int:
+    """Return the minibatches of one pass over the training set; what does not fill one is left out of the pass."""
+    return max(1, num_train // batch_size)
+
+
+def total_iterations(config: Config, per_epoch: int) -> int:
+    """Return how many iterations a run takes: those of its epochs, or `steps` where that is fewer."""
+    whole = config.epochs * per_epoch
+    return min(whole, config.steps or whole)
 
 
 def learning_rate(config: Config, step: int, per_epoch: int) -> float:

@@ -103,7 +103,7 @@ class Trainer:
         self.look_every = max(1, self.per_epoch // LOOKS)
         self.monitor = Monitor(self.device, self.look_every, ranks)
         self.health = Health(self.preprocessing, self.dataset.train)
-        self.total = min(config.epochs * self.per_epoch, config.steps or config.epochs * self.per_epoch)
+        self.total = schedules.total_iterations(config, self.per_epoch)
         self.signal: int | None = None  # that asked any of the ranks to stop
         self._seconds_before = 0.0  # of iterations, in the processes before this one
         self._seconds_stepping = 0.0  # and in this one

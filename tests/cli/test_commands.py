@@ -236,6 +236,13 @@ def test_samples_that_do_not_name_their_data_set_ask_for_it(images: str) -> None
     assert "name the data set with --dataset" in result.stderr
 
 
+def test_samples_made_for_another_data_set_are_scored_with_a_warning(run: str) -> None:
+    np.save("others.npy", np.random.default_rng(1).integers(0, 256, (1100, 1, 6, 6), dtype=np.uint8))
+    result = gancli("parzen", "--samples", f"{run}/samples.pt", "--dataset", "others.npy")
+    assert result.exit_code == 0, result.output
+    assert "Warning: The samples were made for ./small.npy and are compared with others.npy." in result.stderr
+
+
 def test_settings_of_learning_cannot_change_on_resume(run: str) -> None:
     result = gancli("train", "--resume", run, "--lr", "0.5")
     assert result.exit_code == 2

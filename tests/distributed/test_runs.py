@@ -122,6 +122,10 @@ def test_machines_without_a_common_file_system_train_together(images: str, launc
     assert job.wait() == [0, 0], job.errors()
     assert "Run folder  second" in job.output()[0]
     assert state("machine-0/second")["step"] == 5
+    job = launch(2, "distant_command", "train", "--dry-run", "--resume", "second", "--epochs=9")
+    assert job.wait() == [0, 0], job.errors()
+    assert json.loads(job.output()[0])["epochs"] == 9
+    assert job.output()[1] == ""
     assert not any(Path("machine-1").iterdir())
 
 

@@ -11,7 +11,7 @@ import torch
 from gancli.data.dataset import Dataset, Fold
 from gancli.data.samples import SamplesFile
 from gancli.errors import DataError, InputError, UsageError
-from gancli.evaluate.parzen import PAPER_SIGMAS, REFINED_VALUES, across_folds, log_spaced, parzen_score
+from gancli.evaluate.parzen import PAPER_SIGMAS, REFINED_VALUES, log_spaced, over_folds, parzen_score
 from gancli.evaluate.scoring import score_samples, validation_size
 
 
@@ -109,11 +109,11 @@ def test_shapes_must_agree() -> None:
         parzen_score(torch.rand(3, 4), torch.rand(3, 5), torch.rand(3, 4))
 
 
-def test_across_folds_is_mean_and_standard_error_over_folds(clouds: tuple[torch.Tensor, ...]) -> None:
+def test_over_folds_is_mean_and_standard_error_over_folds(clouds: tuple[torch.Tensor, ...]) -> None:
     samples, test, valid = clouds
     scores = [parzen_score(samples, part, valid, sigmas=[0.3]) for part in test.split(16)]
     means = np.array([score.estimate.log_likelihood for score in scores])
-    assert across_folds(scores) == pytest.approx((means.mean(), means.std() / math.sqrt(5)))
+    assert over_folds(scores) == pytest.approx((means.mean(), means.std() / math.sqrt(5)))
 
 
 def pixels(count: int, seed: int) -> torch.Tensor:

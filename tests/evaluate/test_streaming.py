@@ -10,6 +10,7 @@ from gancli.errors import InputError
 from gancli.evaluate import streaming
 from gancli.evaluate.parzen import parzen_score
 from gancli.evaluate.streaming import ParzenStream, report_points, stream_score
+from gancli.ranks import Ranks
 
 
 def cloud(n: int, seed: int) -> torch.Tensor:
@@ -52,6 +53,27 @@ def test_folds_are_scored_apart() -> None:
     for fold, score in zip(folds, stream.scores(), strict=True):
         whole = parzen_score(samples, fold.test, fold.valid).estimate
         assert score.estimate.log_likelihood == pytest.approx(whole.log_likelihood, abs=1e-4)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_bad_sample_is_named_by_its_number_within_the_stream(rank: int) -> None:
+    # Two ranks share each block; the samples before the bad one are 2000 of earlier blocks and 37 of its own.
+    blocks = [cloud(1000, 1), cloud(1000, 2), cloud(60, 3)]
+    blocks[2][37, 0, 2, 1] = float("nan")
+    stream = ParzenStream([Fold(cloud(5, 4), cloud(5, 5))], ranks=Ranks(rank, 2))
+    stream.fold_in(blocks[0])
+    stream.fold_in(blocks[1])
+    if rank == 0:  # its part is sound
+        stream.fold_in(blocks[2])
+        return
+    with pytest.raises(InputError, match="samples holds nan in row 2037;"):
+        stream.fold_in(blocks[2])
+
+
+def test_bad_points_are_not_blamed_on_the_samples() -> None:
+    stream = ParzenStream([Fold(cloud(5, 4), cloud(5, 5) * float("inf"))])
+    with pytest.raises(InputError, match="x holds"):
+        stream.fold_in(cloud(10, 1))
 
 
 def test_reports_come_at_round_numbers_and_at_the_end() -> None:
