@@ -23,7 +23,7 @@ from gancli.nets.noise import draw_noise
 from gancli.ranks import ALONE, Ranks
 from gancli.train.algorithm1 import ITERATIONS, Game
 from gancli.train.minibatches import Minibatches
-from gancli.train.monitor import Monitor
+from gancli.train.monitor import Monitor, shown
 from gancli.train.optimisers import set_schedule
 from gancli.train.setup import make_game
 
@@ -135,7 +135,7 @@ def own_step(config: Config, game: Game, train: Tensor, ranks: Ranks = ALONE) ->
             lambda: draw_noise("uniform", data.own_size, config.noise_dim, rng) if z is None else z,
             lambda: data.draw(monitor.count) if x is None else x.view(-1, *SHAPES[config.preset]),
         )
-        monitor.add(seen, monitor.count + 1)
+        monitor.add(shown(seen), monitor.count + 1)
         return seen.loss_d
 
     return step
