@@ -445,10 +445,13 @@ def test_what_a_gpu_cannot_capture_is_played_operation_by_operation(cuda: torch.
 
 @pytest.mark.cuda
 def test_a_run_on_a_gpu_is_like_one_on_the_cpu(cuda: torch.device, tmp_path: Path) -> None:
-    """Other noise, the same game: two epochs of digits, means of the second."""
+    """The same game with other noise: an epoch of digits, 500 iterations.
+
+    The bounds are three times what the means of three seeds lay apart on a CPU (0.05, 0.24, 0.03, 0.03).
+    """
     rows = []
     for device in ("cpu", "cuda"):
-        config = resolve("mnist", "digits", {"epochs": 2, "validation_every": 0, "num_samples": 100, "device": device})
+        config = resolve("mnist", "digits", {"epochs": 1, "validation_every": 0, "num_samples": 100, "device": device})
         rows.append(run_to_end(config, tmp_path / device)["rows"][-1])
-    for name, tolerance in (("loss_d", 0.1), ("loss_g", 0.4), ("d_x", 0.1), ("d_gz", 0.1)):
-        assert rows[1][name] == pytest.approx(rows[0][name], abs=tolerance), name
+    for name, apart in (("loss_d", 0.05), ("loss_g", 0.24), ("d_x", 0.03), ("d_gz", 0.03)):
+        assert rows[1][name] == pytest.approx(rows[0][name], abs=3 * apart), name
