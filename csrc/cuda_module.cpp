@@ -86,26 +86,37 @@ gancli::cuda::PoolShape pool_shape(std::int64_t batch, std::int64_t channels, st
   return {batch, channels, height, width, pooled_height, pooled_width, pieces, pool, stride};
 }
 
-void maxout_pool_forward(Address z, Address bias, std::int64_t batch, std::int64_t channels,
+template <typename Number>
+void pool_forward(gancli::cuda::PoolShape shape, Address z, Address bias, Address y, Address index,
+                  Queue queue) {
+  gancli::cuda::maxout_pool_forward(shape, pointer<const Number>(z), pointer<const float>(bias),
+                                    pointer<Number>(y), pointer<std::uint8_t>(index), queue);
+}
+
+void maxout_pool_forward(bool bfloat16, Address z, Address bias, std::int64_t batch, std::int64_t channels,
                          std::int64_t height, std::int64_t width, std::int64_t pooled_height,
                          std::int64_t pooled_width, int pieces, int pool, int stride, Address y,
                          Address index, int device, Address stream) {
   py::gil_scoped_release release;
-  gancli::cuda::maxout_pool_forward(
-      pool_shape(batch, channels, height, width, pooled_height, pooled_width, pieces, pool, stride),
-      pointer<const float>(z), pointer<const float>(bias), pointer<float>(y), pointer<std::uint8_t>(index),
-      Queue{device, pointer<void>(stream)});
+  const auto run = bfloat16 ? pool_forward<gancli::cuda::Bfloat16> : pool_forward<float>;
+  run(pool_shape(batch, channels, height, width, pooled_height, pooled_width, pieces, pool, stride), z, bias,
+      y, index, Queue{device, pointer<void>(stream)});
 }
 
-void maxout_pool_backward(Address v_y, Address index, std::int64_t batch, std::int64_t channels,
-                          std::int64_t height, std::int64_t width, std::int64_t pooled_height,
-                          std::int64_t pooled_width, int pieces, int pool, int stride, Address v_z,
-                          int device, Address stream) {
+template <typename Number>
+void pool_backward(gancli::cuda::PoolShape shape, Address v_y, Address index, Address v_z, Queue queue) {
+  gancli::cuda::maxout_pool_backward(shape, pointer<const Number>(v_y), pointer<const std::uint8_t>(index),
+                                     pointer<Number>(v_z), queue);
+}
+
+void maxout_pool_backward(bool bfloat16, Address v_y, Address index, std::int64_t batch,
+                          std::int64_t channels, std::int64_t height, std::int64_t width,
+                          std::int64_t pooled_height, std::int64_t pooled_width, int pieces, int pool,
+                          int stride, Address v_z, int device, Address stream) {
   py::gil_scoped_release release;
-  gancli::cuda::maxout_pool_backward(
-      pool_shape(batch, channels, height, width, pooled_height, pooled_width, pieces, pool, stride),
-      pointer<const float>(v_y), pointer<const std::uint8_t>(index), pointer<float>(v_z),
-      Queue{device, pointer<void>(stream)});
+  const auto run = bfloat16 ? pool_backward<gancli::cuda::Bfloat16> : pool_backward<float>;
+  run(pool_shape(batch, channels, height, width, pooled_height, pooled_width, pieces, pool, stride), v_y,
+      index, v_z, Queue{device, pointer<void>(stream)});
 }
 
 void momentum_update(const std::vector<Address>& parameters, const std::vector<Address>& velocities,
@@ -161,13 +172,13 @@ PYBIND11_MODULE(_cuda, module) {
              "Queue the gradients whose address is not 0 (cuda/maxout.h).");
 
   module.attr("MOST_CANDIDATES") = gancli::cuda::MOST_CANDIDATES;
-  module.def("maxout_pool_forward", &maxout_pool_forward, py::arg("z"), py::arg("bias"), py::arg("batch"),
-             py::arg("channels"), py::arg("height"), py::arg("width"), py::arg("pooled_height"),
-             py::arg("pooled_width"), py::arg("pieces"), py::arg("pool"), py::arg("stride"), py::arg("y"),
-             py::arg("index"), py::arg("device"), py::arg("stream"),
-             "Queue y and index on a stream (cuda/maxout_pool.h).");
-  module.def("maxout_pool_backward", &maxout_pool_backward, py::arg("v_y"), py::arg("index"),
+  module.def("maxout_pool_forward", &maxout_pool_forward, py::arg("bfloat16"), py::arg("z"), py::arg("bias"),
              py::arg("batch"), py::arg("channels"), py::arg("height"), py::arg("width"),
+             py::arg("pooled_height"), py::arg("pooled_width"), py::arg("pieces"), py::arg("pool"),
+             py::arg("stride"), py::arg("y"), py::arg("index"), py::arg("device"), py::arg("stream"),
+             "Queue y and index on a stream (cuda/maxout_pool.h).");
+  module.def("maxout_pool_backward", &maxout_pool_backward, py::arg("bfloat16"), py::arg("v_y"),
+             py::arg("index"), py::arg("batch"), py::arg("channels"), py::arg("height"), py::arg("width"),
              py::arg("pooled_height"), py::arg("pooled_width"), py::arg("pieces"), py::arg("pool"),
              py::arg("stride"), py::arg("v_z"), py::arg("device"), py::arg("stream"),
              "Queue the gradient for z (cuda/maxout_pool.h).");

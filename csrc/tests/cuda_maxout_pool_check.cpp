@@ -27,6 +27,37 @@ void check(bool good, const char* what, PoolShape s) {
   std::exit(1);
 }
 
+std::vector<Bfloat16> shortened(const std::vector<float>& values) {
+  std::vector<Bfloat16> result(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) store(&result[i], values[i]);
+  return result;
+}
+std::vector<float> lengthened(const std::vector<Bfloat16>& values) {
+  std::vector<float> result(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) result[i] = as_float(values[i]);
+  return result;
+}
+
+void test_rounding() {
+  const float step = std::ldexp(1.0f, -7);  // between neighbours from 1 to 2
+  const struct {
+    float from, to;
+  } cases[] = {{1 + 0.5f * step, 1},
+               {1 + 1.5f * step, 1 + 2 * step},
+               {1 + 0.6f * step, 1 + step},
+               {-1 - 0.4f * step, -1},
+               {2 - 0.25f * step, 2},
+               {INFINITY, INFINITY},
+               {0, 0}};
+  for (const auto& c : cases) {
+    const float found = lengthened(shortened({c.from}))[0];
+    if (found == c.to) continue;
+    std::fprintf(stderr, "bfloat16: %.9g became %.9g instead of %.9g\n", c.from, found, c.to);
+    std::exit(1);
+  }
+  if (!std::isnan(lengthened(shortened({NAN}))[0])) std::exit(1);
+}
+
 void test(std::int64_t batch, std::int64_t channels, std::int64_t height, std::int64_t width, int pieces,
           int pool, int stride) {
   const PoolShape s{
@@ -66,11 +97,21 @@ void test(std::int64_t batch, std::int64_t channels, std::int64_t height, std::i
   check(found_y == y, "y", s);
   maxout_pool_backward(s, v_y.data(), index.data(), found_v_z.data(), queue);
   check(found_v_z == v_z, "v_z", s);
+
+  // Small whole numbers, of which bfloat16 holds every one.
+  std::vector<Bfloat16> short_z = shortened(z), short_y(outputs), short_v_y = shortened(v_y),
+                        short_v_z(count);
+  std::fill(index.begin(), index.end(), std::uint8_t(255));
+  maxout_pool_forward(s, short_z.data(), bias.data(), short_y.data(), index.data(), queue);
+  check(lengthened(short_y) == y, "y in bfloat16", s);
+  maxout_pool_backward(s, short_v_y.data(), index.data(), short_v_z.data(), queue);
+  check(lengthened(short_v_z) == v_z, "v_z in bfloat16", s);
 }
 
 }  // namespace
 
 int main() {
+  test_rounding();
   test(1, 1, 1, 1, 1, 1, 1);
   test(2, 3, 9, 7, 2, 4, 2);
   test(3, 2, 8, 8, 5, 3, 1);

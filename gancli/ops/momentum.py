@@ -118,7 +118,10 @@ def _update_on_a_gpu(
     module = native.require("_cuda", "momentum_update")
     device = parameters[0].device
     # The kernel reads both from device memory, where a graph that is replayed finds what they are by then.
-    rates = [torch.as_tensor(rate, dtype=torch.float32, device=device) for rate in (lr, momentum)]
+    rates = [
+        rate if isinstance(rate, Tensor) else torch.full((), rate, dtype=torch.float32, device=device)
+        for rate in (lr, momentum)
+    ]
     with torch.cuda.device(device):
         module.momentum_update(
             parameters=[t.data_ptr() for t in parameters],

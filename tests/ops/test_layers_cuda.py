@@ -44,12 +44,9 @@ def test_the_gradients_of_one_player_reach_the_engine_s_threads(cuda: torch.devi
 
 
 @pytest.mark.cuda
-def test_distances_on_a_gpu_are_the_same_where_tf32_is_allowed(
-    cuda: torch.device, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_distances_on_a_gpu_are_the_same_where_tf32_is_allowed(cuda: torch.device, tf32: None) -> None:
     x, y = torch.rand(300, 100), torch.rand(500, 100)
     expected = distances.nearest_squared_distances_reference(x, y, 3)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
     found = distances.nearest_squared_distances(x.to(cuda), y.to(cuda), 3).cpu()
     torch.testing.assert_close(found, expected, rtol=1e-14, atol=0)
     by_torch = parzen_log_sum_exp(x.to(cuda), y.to(cuda), [0.1], backend="torch").cpu()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gancli.errors import InputError, UsageError
-from gancli.ops import maxout_conv, maxout_conv2d, maxout_conv2d_reference
+from gancli.ops import maxout_conv2d, maxout_conv2d_reference, maxout_pool
 
 ROOT = Path(__file__).parents[2]
 # (batch, in, height, width, channels, pieces, kernel, pad, pool, stride): cifar10-conv's first layer, then corners
@@ -118,14 +118,22 @@ def test_on_a_gpu_it_passes_opcheck_and_refuses_what_a_byte_cannot_hold(cuda: to
     z, bias = torch.randn(2, 6, 7, 7, device=cuda).requires_grad_(), torch.randn(6, device=cuda).requires_grad_()
     torch.library.opcheck(torch.ops.gancli.maxout_pool.default, (z, bias, 3, 3, 2))
     (x, weight, bias), settings = made((1, 1, 12, 12, 1, 2, 1, 0, 12, 1), cuda)
-    assert maxout_conv.MOST_CANDIDATES < 2 * 12**2
+    assert maxout_pool.MOST_CANDIDATES < 2 * 12**2
     assert maxout_conv2d(x, weight, bias, **settings).shape == (1, 1, 1, 1)
     with pytest.raises(UsageError, match="at most 256"):
         maxout_conv2d(x, weight, bias, **settings, backend="native")
 
 
 @pytest.mark.cuda
-def test_on_a_gpu_autocast_leaves_the_layer_to_torch(cuda: torch.device) -> None:
+def test_on_a_gpu_autocast_takes_it_to_bfloat16(cuda: torch.device) -> None:
     tensors, settings = made(CASES[0], cuda)
-    with torch.autocast("cuda", dtype=torch.bfloat16):
-        assert maxout_conv2d(*tensors, **settings).dtype == torch.bfloat16
+    expected = maxout_conv2d(*tensors, **settings)
+    for backend in ("native", "torch"):
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            y = maxout_conv2d(*tensors, **settings, backend=backend)
+        assert y.dtype == torch.bfloat16
+        assert (y.float() - expected).norm() <= 0.02 * expected.norm()  # 8 bits
+        found = torch.autograd.grad(y.float().square().sum(), tensors)
+        assert [g.dtype for g in found] == [torch.float32] * 3
+    with torch.autocast("cuda", dtype=torch.float16):
+        assert maxout_conv2d(*tensors, **settings).dtype == torch.float16
