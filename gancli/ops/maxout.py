@@ -23,8 +23,8 @@ def maxout(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str = "auto") ->
 
     y[b, u] = max_j (x[b]·weight[u, j] + bias[u, j]); where pieces tie, the gradient goes to the lowest j.
 
-    On a GPU it computes with float32 accuracy, or in TF32 where torch allows that, and in bfloat16 under autocast to it;
-    under other autocast in float32.
+    On a GPU it computes with float32 accuracy, or in TF32 where torch allows that, and under autocast to bfloat16 in
+    that; under other autocast in float32.
 
     Args:
         x: (batch, in) float.
@@ -98,8 +98,8 @@ def _linear_then_max(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 # An H100 multiplies TF32 at about 400 TFLOP/s, bfloat16 at 800, split float32 (csrc/cuda/product.h: three products of
 # halves) at 250 and plain float32 at 60. At batch 4,096, 3,072 → 1,600 × 5, forward takes 201 GFLOP: 0.5 ms in TF32 and
 # 0.1 ms for writing and reading 131 MB of pre-activations, against 0.8 ms without pre-activations in memory. Backward
-# over winners alone takes a fifth of the operations, but in plain float32: 80 GFLOP in 1.3 ms at best, against 402 GFLOP
-# in 1 ms and 0.2 ms for the dense gradient; in bfloat16 half of that. (From peaks; not measured.)
+# over winners alone takes a fifth of the operations, but in plain float32: 80 GFLOP in 1.3 ms at best, against 402
+# GFLOP in 1 ms and 0.2 ms for the dense gradient; in bfloat16 half of that. (From peaks; not measured.)
 
 
 def _shortened(x: Tensor) -> bool:
