@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cuda/maxout.cu"
+#include "cuda/maxout_backward.cu"
 
 namespace {
 

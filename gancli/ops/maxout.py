@@ -114,7 +114,7 @@ def _product_then_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return y.flatten(1)
 
 
-# ---- the native path: csrc/cpu/maxout.cpp, or csrc/cuda/maxout.cu through maxout_cuda.py ----
+# ---- the native path: csrc/cpu/maxout.cpp, or csrc/cuda/maxout.cu and maxout_backward.cu through maxout_cuda.py ----
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
