@@ -29,13 +29,24 @@ __global__ void __launch_bounds__(THREADS) update(const __grid_constant__ Update
   const Updated tensor = p.tensors[which];
   const float lr = *p.lr, momentum = *p.momentum;
   const float of_gradient = p.rate_inside ? -lr : 1.0f, of_velocity = p.rate_inside ? 1.0f : -lr;
+  const std::int64_t first = block * PER_BLOCK + threadIdx.x;
+  // All are read before the first is written: the compiler cannot know that they lie apart.
+  float gradient[PER_THREAD], velocity[PER_THREAD], parameter[PER_THREAD];
 #pragma unroll
   for (int i = 0; i < PER_THREAD; ++i) {
-    const std::int64_t at = block * PER_BLOCK + i * THREADS + threadIdx.x;
+    const std::int64_t at = first + i * THREADS;
+    const bool there = at < tensor.count;
+    gradient[i] = there ? tensor.gradient[at] : 0.0f;
+    velocity[i] = there ? tensor.velocity[at] : 0.0f;
+    parameter[i] = there ? tensor.parameter[at] : 0.0f;
+  }
+#pragma unroll
+  for (int i = 0; i < PER_THREAD; ++i) {
+    const std::int64_t at = first + i * THREADS;
     if (at >= tensor.count) return;
-    const float velocity = fmaf(of_gradient, tensor.gradient[at], momentum * tensor.velocity[at]);
-    tensor.velocity[at] = velocity;
-    tensor.parameter[at] = fmaf(of_velocity, velocity, tensor.parameter[at]);
+    const float v = fmaf(of_gradient, gradient[i], momentum * velocity[i]);
+    tensor.velocity[at] = v;
+    tensor.parameter[at] = fmaf(of_velocity, v, parameter[i]);
   }
 }
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gancli.errors import GancliWarning
+from gancli.errors import GancliWarning, memory_shortage
 from gancli.ranks import Ranks
 from gancli.train.optimisers import schedule_in_tensors, unchanged
 from gancli.train.step import Play, Step
@@ -36,6 +36,11 @@ def captured_if_possible(step: Step, device: torch.device, ranks: Ranks) -> tupl
     return CapturedStep(step, lambda play: cuda_graph(play, step.rng)), "each step one CUDA graph"
 
 
+def watchable(step: Step, like: Play) -> Play:
+    """Return what plays iterations to the bits of `like`, but operation by operation, which can be watched."""
+    return CapturedStep(step, lambda play: play, dtype=like.dtype) if isinstance(like, CapturedStep) else step
+
+
 class CapturedStep:
     """Plays iterations by replaying one; to the bits of the same step played operation by operation.
 
@@ -51,7 +56,7 @@ class CapturedStep:
             capture: how.
             dtype: of learning rate and momentum: float32 is what torch's kernels on a GPU read.
         """
-        self._step, self._capture = step, capture
+        self._step, self._capture, self.dtype = step, capture, dtype
         device = step.rng.device
         self._indices = list(torch.zeros(step.game.k, step.data.own_size, dtype=torch.int64, device=device))
         self._lr, self._momentum = (torch.zeros((), dtype=dtype, device=device) for _ in range(2))
@@ -74,13 +79,15 @@ class CapturedStep:
             return self._step.play(lambda: self._step.data.examples(next(rows)))
 
     def _captured(self) -> Callable[[], Tensor]:
-        """Capture; where that cannot be done, say so and play on operation by operation."""
+        """Capture; where that cannot be done for another reason than memory, say so and play operation by operation."""
         game, rng = self._step.game, self._step.rng
         state = rng.get_state()
         try:
             with unchanged((game.G, game.D), (game.update_G, game.update_D)):
                 return self._capture(self._play)
         except RuntimeError as error:
+            if memory_shortage(error):
+                raise
             reason = str(error).splitlines()[0].rstrip(".")
             warnings.warn(
                 f"The training step could not be captured in a CUDA graph ({reason}): it is played operation by "

@@ -127,8 +127,8 @@ def schedule_in_tensors(rules: Sequence[torch.optim.Optimizer], lr: Tensor, mome
         group["lr"] = lr
         if "momentum" in group:
             group["momentum"] = momentum
-        if "capturable" in group:  # Adam, fused, is so in any case; torch asks for the word
-            group["capturable"] = True
+        if "capturable" in group:  # Adam, fused, is so in any case; torch wants the word in a capture, and only there
+            group["capturable"] = lr.is_cuda and torch.cuda.is_current_stream_capturing()
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ from gancli.files import atomic_write_text
 from gancli.ranks import ALONE, Ranks
 from gancli.train import schedules
 from gancli.train.averaging import WeightAverage
-from gancli.train.captured import captured_if_possible
+from gancli.train.captured import captured_if_possible, watchable
 from gancli.train.checkpoints import load_newest, save_checkpoint
 from gancli.train.generate import draw_samples, load_generator, samples_file, sampling_rng
 from gancli.train.health import Health
@@ -305,7 +305,8 @@ class Trainer:
             signal asks to stop, or where there is no second game: for want of memory, or of what the run began with.
         """
         try:
-            again = Trainer(self.config, self.run, self.reporter, self.ranks)  # plays uncaptured: its steps are watched
+            again = Trainer(self.config, self.run, self.reporter, self.ranks)
+            again.play = watchable(again._plain, self.play)
             kept = again._newest() if self.saved is not None else None
             if kept:
                 again._take_up(*kept)

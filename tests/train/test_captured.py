@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_flatten
 
 from gancli.config import Config
 from gancli.data.preprocess import Preprocessing
-from gancli.errors import GancliWarning
+from gancli.errors import GancliError, GancliWarning
 from gancli.ops import native
 from gancli.ops.gradients import room_for_gradient
 from gancli.presets import resolve
@@ -279,11 +279,14 @@ def test_a_step_that_cannot_be_captured_is_played_all_the_same_and_that_is_said_
     assert_same(other, plain)
 
 
-def test_what_is_no_failure_of_the_capture_is_raised() -> None:
+@pytest.mark.parametrize(
+    "error", [KeyError("a fault"), torch.OutOfMemoryError("CUDA out of memory")], ids=lambda error: type(error).__name__
+)
+def test_what_is_no_failure_of_the_capture_is_raised(error: Exception) -> None:
     def fail(play: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        raise KeyError("a fault")
+        raise error
 
-    with pytest.raises(KeyError):
+    with pytest.raises(type(error)):
         on_the_cpu(room().step, fail)(0, 0.1, 0.5)
 
 
@@ -388,6 +391,16 @@ def test_a_run_of_replays_ends_as_a_plain_one_stopped_or_not(
     assert_same_end(run_to_end(config, tmp_path / "broken", stops=(3, 5, 13)), whole)
     if kind == "paper" or rounds_once():
         assert_same_end(whole, plain)
+
+
+def test_a_run_of_replays_that_diverges_is_searched_operation_by_operation(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "gancli.train.trainer.captured_if_possible", lambda step, *_: (on_the_cpu(step, on_tape), "recorded")
+    )
+    with pytest.raises(GancliError, match=r"diverged at iteration \d: the .* of layer \d of [GD] .* became"):
+        run_to_end(small(images, "cpu", lr=1e30, backend="torch"), tmp_path / "run")
 
 
 # ---- on a GPU --------------------------------------------------------------------------------------------------------
