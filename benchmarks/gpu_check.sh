@@ -85,7 +85,7 @@ for folder in data ../data shared/data ../shared/data; do
 done
 
 step "tests on the GPU" 120 "$python" -m pytest -q -p no:cacheprovider -m cuda tests/ops tests/faults/test_device_memory.py
-step "tests of the captured step" 100 "$python" -m pytest -q -p no:cacheprovider -m cuda tests/train
+step "tests of the captured step" 120 "$python" -m pytest -q -p no:cacheprovider -m cuda tests/train
 
 runs="$(mktemp -d)"
 trap 'rm -rf "$runs"' EXIT
