@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -21,11 +22,12 @@ from gancli.nets.noise import draw_noise
 from gancli.ranks import ALONE, Ranks
 from gancli.train.algorithm1 import ITERATIONS, Game
 from gancli.train.minibatches import Minibatches
-from gancli.train.monitor import Monitor
+from gancli.train.monitor import Monitor, shown
 from gancli.train.optimisers import set_schedule
 from gancli.train.setup import make_game
 
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+CPU = torch.device("cpu")
 EXAMPLES = 5_000
 LR, MOMENTUM = 0.1, 0.5
 # Largest error of a network's gradient that may be timed, relative to its norm. Sums agree to 1e-6, but where two
@@ -74,15 +76,15 @@ def plain_step(config: Config, G: nn.Sequential, D: nn.Sequential, train: Tensor
     """Return the simultaneous update of the released code: both gradients at one point, then both updates."""
     update_G = torch.optim.SGD(G.parameters(), lr=LR, momentum=MOMENTUM, foreach=True)
     update_D = torch.optim.SGD(D.parameters(), lr=LR, momentum=MOMENTUM, foreach=True)
-    m = config.batch_size
-    ones, zeros = torch.ones(m, 1), torch.zeros(m, 1)
+    m, device = config.batch_size, train.device
+    ones, zeros = torch.ones(m, 1, device=device), torch.zeros(m, 1, device=device)
     bce = nn.BCEWithLogitsLoss()
 
     def step(x: Tensor | None = None, z: Tensor | None = None) -> Tensor:
         if x is None:
-            x = train[torch.randint(len(train), (m,))].flatten(1).float().div_(255)
+            x = train[torch.randint(len(train), (m,), device=device)].flatten(1).float().div_(255)
         if z is None:
-            z = torch.empty(m, config.noise_dim).uniform_(-math.sqrt(3), math.sqrt(3))
+            z = torch.empty(m, config.noise_dim, device=device).uniform_(-math.sqrt(3), math.sqrt(3))
         logits = D(torch.cat([x, G(z)]))
         loss_d = config.d_cost_factor * (bce(logits[:m], ones) + bce(logits[m:], zeros))
         loss_g = bce(logits[m:], ones)
@@ -108,10 +110,10 @@ def images(preset: str) -> Tensor:
 # ---- gancli: the trainer's iteration, without what happens once an epoch --------------------------------------------
 
 
-def own_game(config: Config, ranks: Ranks = ALONE) -> Game:
+def own_game(config: Config, ranks: Ranks = ALONE, device: torch.device = CPU) -> Game:
     """Build the players as the trainer does."""
     shape = SHAPES[config.preset]
-    game = make_game(config, shape, torch.full((math.prod(shape),), 0.13), torch.device("cpu"), ranks)
+    game = make_game(config, shape, torch.full((math.prod(shape),), 0.13), device, ranks)
     game.G.train()
     game.D.train()
     return game
@@ -119,9 +121,9 @@ def own_game(config: Config, ranks: Ranks = ALONE) -> Game:
 
 def own_step(config: Config, game: Game, train: Tensor, ranks: Ranks = ALONE) -> Callable[..., Tensor]:
     """Return one iteration with all that surrounds it: schedules, data, noise, monitor."""
-    device = torch.device("cpu")
+    device = train.device
     data = Minibatches(train, Preprocessing("scale"), config.batch_size, config.seed, device, ranks)
-    rng = torch.Generator().manual_seed(1)
+    rng = torch.Generator(device).manual_seed(1)
     game.D.share_rng(rng)
     monitor, iterate = Monitor(device, 10, ranks), ITERATIONS[config.updates]
 
@@ -133,7 +135,7 @@ def own_step(config: Config, game: Game, train: Tensor, ranks: Ranks = ALONE) ->
             lambda: draw_noise("uniform", data.own_size, config.noise_dim, rng) if z is None else z,
             lambda: data.draw(monitor.count) if x is None else x.view(-1, *SHAPES[config.preset]),
         )
-        monitor.add(seen, monitor.count + 1)
+        monitor.add(shown(seen), monitor.count + 1)
         return seen.loss_d
 
     return step
@@ -169,40 +171,65 @@ def gradients(step: Callable[..., Tensor], networks: list[nn.Module], x: Tensor,
     return [torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]) for network in networks]
 
 
-def compare(preset: str, rounds: int, compiled: bool) -> dict[str, Any]:
-    """Check that both steps have the same gradients, without dropout; then time them with it."""
+@dataclass(frozen=True)
+class Match:
+    """gancli's step and plain torch's, from the same weights and with the same gradients."""
+
+    config: Config
+    train: Tensor
+    own: Callable[..., Tensor]
+    G: nn.Sequential
+    D: nn.Sequential
+    plain: Callable[..., Tensor]
+    error: float  # of gradients, relative to their norm
+
+
+def match(preset: str, device: torch.device = CPU) -> Match:
+    """Build both and check that they have the same gradients, without dropout; it is on when they are returned."""
     torch.manual_seed(0)
     config = presets.resolve(preset, None, {"preprocessing": "scale", "noise": "uniform"})
-    values = math.prod(SHAPES[preset])
-    train = images(preset)
-    game = own_game(config)
-    G, D = plain_networks(config, values)
+    train = images(preset).to(device)
+    game = own_game(config, device=device)
+    G, D = (network.to(device) for network in plain_networks(config, math.prod(SHAPES[preset])))
     with torch.no_grad():
         for network, own in ((G, game.G), (D, game.D)):
             for p, q in zip(network.parameters(), own.parameters(), strict=True):
                 p.copy_(q.reshape(p.shape))
 
-    steps = {"gancli": own_step(config, game, train), "torch eager": plain_step(config, G, D, train)}
+    own, plain = own_step(config, game, train), plain_step(config, G, D, train)
     for network in (game.D, D):
         network.eval()
-    x, z = train[: config.batch_size].flatten(1).float() / 255, torch.rand(config.batch_size, config.noise_dim)
-    found = gradients(steps["gancli"], [game.G, game.D], x, z)
-    expected = gradients(steps["torch eager"], [G, D], x, z)
+    x = train[: config.batch_size].flatten(1).float() / 255
+    z = torch.rand(config.batch_size, config.noise_dim).to(device)
+    found = gradients(own, [game.G, game.D], x, z)
+    expected = gradients(plain, [G, D], x, z)
     error = max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True))
     if not error < LARGEST_ERROR:
         raise SystemExit(f"gancli's gradients are off by {error:.1e} of their norm: nothing to time.")
     for network in (game.D, D):
         network.train()
+    return Match(config, train, own, G, D, plain, error)
+
+
+def compiled_step(pair: Match, **options: Any) -> Callable[..., Tensor]:
+    """Return plain torch's step with both networks compiled; options are torch.compile's."""
+    G, D = (copy.deepcopy(network) for network in (pair.G, pair.D))
+    for network in (G, D):
+        network.compile(**options)
+    return plain_step(pair.config, G, D, pair.train)
+
+
+def compare(preset: str, rounds: int, compiled: bool) -> dict[str, Any]:
+    """Time the steps, once they are known to have the same gradients."""
+    pair = match(preset)
+    steps = {"gancli": pair.own, "torch eager": pair.plain}
     if compiled:
-        twins = [copy.deepcopy(network) for network in (G, D)]
-        for twin in twins:
-            twin.compile()
-        steps["torch.compile"] = plain_step(config, twins[0], twins[1], train)
+        steps["torch.compile"] = compiled_step(pair)
 
     timings = interleave([Contender(name, step) for name, step in steps.items()], rounds=rounds)
-    work = operations(config, values)
+    work = operations(pair.config, math.prod(SHAPES[preset]))
     rows = [t.summary(work["needed"], timings[0]) for t in timings]
-    return {"preset": preset, "operations": work, "max_relative_error": error, "contenders": rows}
+    return {"preset": preset, "operations": work, "max_relative_error": pair.error, "contenders": rows}
 
 
 def show(results: dict[str, Any], console: Console) -> None:

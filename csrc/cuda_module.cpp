@@ -12,6 +12,8 @@
 
 #include "cuda/machine.h"
 #include "cuda/maxout.h"
+#include "cuda/maxout_pool.h"
+#include "cuda/momentum.h"
 #include "cuda/parzen.h"
 
 namespace py = pybind11;
@@ -78,6 +80,60 @@ void maxout_backward(Address v_y, Address index, Address x, Address weight, std:
                                 pointer<float>(v_bias), Queue{device, pointer<void>(stream)});
 }
 
+gancli::cuda::PoolShape pool_shape(std::int64_t batch, std::int64_t channels, std::int64_t height,
+                                   std::int64_t width, std::int64_t pooled_height, std::int64_t pooled_width,
+                                   int pieces, int pool, int stride) {
+  return {batch, channels, height, width, pooled_height, pooled_width, pieces, pool, stride};
+}
+
+template <typename Number>
+void pool_forward(gancli::cuda::PoolShape shape, Address z, Address bias, Address y, Address index,
+                  Queue queue) {
+  gancli::cuda::maxout_pool_forward(shape, pointer<const Number>(z), pointer<const float>(bias),
+                                    pointer<Number>(y), pointer<std::uint8_t>(index), queue);
+}
+
+void maxout_pool_forward(bool bfloat16, Address z, Address bias, std::int64_t batch, std::int64_t channels,
+                         std::int64_t height, std::int64_t width, std::int64_t pooled_height,
+                         std::int64_t pooled_width, int pieces, int pool, int stride, Address y,
+                         Address index, int device, Address stream) {
+  py::gil_scoped_release release;
+  const auto run = bfloat16 ? pool_forward<gancli::cuda::Bfloat16> : pool_forward<float>;
+  run(pool_shape(batch, channels, height, width, pooled_height, pooled_width, pieces, pool, stride), z, bias,
+      y, index, Queue{device, pointer<void>(stream)});
+}
+
+template <typename Number>
+void pool_backward(gancli::cuda::PoolShape shape, Address v_y, Address index, Address v_z, Queue queue) {
+  gancli::cuda::maxout_pool_backward(shape, pointer<const Number>(v_y), pointer<const std::uint8_t>(index),
+                                     pointer<Number>(v_z), queue);
+}
+
+void maxout_pool_backward(bool bfloat16, Address v_y, Address index, std::int64_t batch,
+                          std::int64_t channels, std::int64_t height, std::int64_t width,
+                          std::int64_t pooled_height, std::int64_t pooled_width, int pieces, int pool,
+                          int stride, Address v_z, int device, Address stream) {
+  py::gil_scoped_release release;
+  const auto run = bfloat16 ? pool_backward<gancli::cuda::Bfloat16> : pool_backward<float>;
+  run(pool_shape(batch, channels, height, width, pooled_height, pooled_width, pieces, pool, stride), v_y,
+      index, v_z, Queue{device, pointer<void>(stream)});
+}
+
+void momentum_update(const std::vector<Address>& parameters, const std::vector<Address>& velocities,
+                     const std::vector<Address>& gradients, const std::vector<std::int64_t>& counts,
+                     Address lr, Address momentum, bool rate_inside, int device, Address stream) {
+  if (velocities.size() != parameters.size() || gradients.size() != parameters.size() ||
+      counts.size() != parameters.size())
+    throw std::invalid_argument("parameters, velocities, gradients and counts must be equally many");
+  std::vector<gancli::cuda::Updated> tensors;
+  for (std::size_t i = 0; i < parameters.size(); ++i)
+    tensors.push_back({pointer<const float>(gradients[i]), pointer<float>(velocities[i]),
+                       pointer<float>(parameters[i]), counts[i]});
+  py::gil_scoped_release release;
+  gancli::cuda::momentum_update(tensors, pointer<const float>(lr), pointer<const float>(momentum),
+                                rate_inside, Queue{device, pointer<void>(stream)});
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cuda, module) {
@@ -114,4 +170,21 @@ PYBIND11_MODULE(_cuda, module) {
              py::arg("weight"), py::arg("batch"), py::arg("in_"), py::arg("units"), py::arg("pieces"),
              py::arg("v_x"), py::arg("v_weight"), py::arg("v_bias"), py::arg("device"), py::arg("stream"),
              "Queue the gradients whose address is not 0 (cuda/maxout.h).");
+
+  module.attr("MOST_CANDIDATES") = gancli::cuda::MOST_CANDIDATES;
+  module.def("maxout_pool_forward", &maxout_pool_forward, py::arg("bfloat16"), py::arg("z"), py::arg("bias"),
+             py::arg("batch"), py::arg("channels"), py::arg("height"), py::arg("width"),
+             py::arg("pooled_height"), py::arg("pooled_width"), py::arg("pieces"), py::arg("pool"),
+             py::arg("stride"), py::arg("y"), py::arg("index"), py::arg("device"), py::arg("stream"),
+             "Queue y and index on a stream (cuda/maxout_pool.h).");
+  module.def("maxout_pool_backward", &maxout_pool_backward, py::arg("bfloat16"), py::arg("v_y"),
+             py::arg("index"), py::arg("batch"), py::arg("channels"), py::arg("height"), py::arg("width"),
+             py::arg("pooled_height"), py::arg("pooled_width"), py::arg("pieces"), py::arg("pool"),
+             py::arg("stride"), py::arg("v_z"), py::arg("device"), py::arg("stream"),
+             "Queue the gradient for z (cuda/maxout_pool.h).");
+
+  module.def("momentum_update", &momentum_update, py::arg("parameters"), py::arg("velocities"),
+             py::arg("gradients"), py::arg("counts"), py::arg("lr"), py::arg("momentum"),
+             py::arg("rate_inside"), py::arg("device"), py::arg("stream"),
+             "Queue the update of all tensors on a stream (cuda/momentum.h).");
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cuda/maxout.cu"
+#include "cuda/maxout_backward.cu"
 #include "maxout_expected.h"
 
 namespace {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gancli.nets import initialise
-from gancli.ops import dense, dropout, maxout
+from gancli.ops import dense, dropout, maxout, maxout_conv2d
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -79,12 +79,21 @@ class MaxoutConv2d(WeightedLayer):
     incoming = (1, 2, 3)
 
     def __init__(
-        self, inputs: int, channels: int, pieces: int, *, kernel: int, pad: int, pool: int, stride: int
+        self,
+        inputs: int,
+        channels: int,
+        pieces: int,
+        *,
+        kernel: int,
+        pad: int,
+        pool: int,
+        stride: int,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(channels * pieces, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(channels * pieces))
-        self.channels, self.pieces, self.pad, self.pool, self.stride = channels, pieces, pad, pool, stride
+        self.pieces, self.pad, self.pool, self.stride, self.backend = pieces, pad, pool, stride, backend
 
     def output_side(self, side: int) -> int:
         """Return the height (or width) of the output for an input of height (or width) `side`."""
@@ -93,9 +102,16 @@ class MaxoutConv2d(WeightedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in, height, width) to (batch, channels, pooled height, pooled width)."""
-        z = F.conv2d(x, self.weight, self.bias, padding=self.pad)
-        y = z.view(len(x), self.channels, self.pieces, *z.shape[2:]).max(dim=2).values
-        return F.max_pool2d(y, self.pool, self.stride, ceil_mode=True)
+        return maxout_conv2d(
+            x,
+            self.weight,
+            self.bias,
+            pieces=self.pieces,
+            pad=self.pad,
+            pool=self.pool,
+            stride=self.stride,
+            backend=self.backend,
+        )
 
 
 class Deconv(WeightedLayer):

@@ -152,6 +152,7 @@ def _build(
         pad=number("pad"),
         pool=number("pool"),
         stride=number("stride"),
+        backend=backend,
     )
     if min(conv.output_side(height), conv.output_side(width)) < 1:
         raise UsageError(

@@ -11,6 +11,8 @@ from gancli.ops.dropout import dropout_reference as dropout_reference
 from gancli.ops.gradients import gradients as gradients
 from gancli.ops.maxout import maxout as maxout
 from gancli.ops.maxout import maxout_reference as maxout_reference
+from gancli.ops.maxout_conv import maxout_conv2d as maxout_conv2d
+from gancli.ops.maxout_conv import maxout_conv2d_reference as maxout_conv2d_reference
 from gancli.ops.momentum import momentum_update as momentum_update
 from gancli.ops.momentum import momentum_update_reference as momentum_update_reference
 from gancli.ops.parzen import parzen_log_likelihood as parzen_log_likelihood

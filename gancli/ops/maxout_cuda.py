@@ -1,4 +1,4 @@
-"""The maxout layer on a GPU: csrc/cuda/maxout.cu behind the functions that `gancli.ops.maxout` calls."""
+"""The maxout layer on a GPU: csrc/cuda/maxout*.cu behind the functions that `gancli.ops.maxout` calls."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ Backend = Literal["auto", "torch", "native"]
 BACKENDS: tuple[Backend, ...] = ("auto", "torch", "native")
 LEAST_CAPABILITY = (8, 0)  # asynchronous copies, the kernels' matrix fragments
 # The operations that have a CUDA kernel; on a GPU torch serves the others.
-CUDA_OPERATIONS = ("maxout_forward", "parzen_log_sum_exp")
+CUDA_OPERATIONS = ("maxout_forward", "maxout_pool_forward", "momentum_update", "parzen_log_sum_exp")
 _DISTINGUISHING = {"dense": "count_nonzeros"}  # operations that have no function of their own name
 CUDA_PRODUCTS = ("split", "float32")
 

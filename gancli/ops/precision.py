@@ -1,4 +1,4 @@
-"""float32 products in float32: the one place that overrides torch's setting for tensor cores."""
+"""float32 products in float32 or TF32: the one place that reads and overrides torch's setting for tensor cores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def tf32_allowed() -> bool:
+    """Say whether torch lets float32 matrix products on a CUDA device run in TF32."""
+    matmul = torch.backends.cuda.matmul
+    try:
+        return bool(matmul.allow_tf32)
+    except RuntimeError:  # as below
+        return bool(matmul.fp32_precision == "tf32")
 
 
 @contextmanager

@@ -62,9 +62,16 @@ class Minibatches:
         Returns:
             (m / ranks, channels, height, width) float32.
         """
+        return self.examples(self.indices(position))
+
+    def indices(self, position: int) -> Tensor:
+        """Return which examples these are, (m / ranks,) int64 on the device; a part of the pass's order."""
         number, start = position // self.per_pass, position % self.per_pass * self._size
         if number != self._pass:
             order = torch.randperm(len(self._train), generator=make_rng(self._seed, f"order/{number}"))
             self._pass, self._order = number, order.to(self._train.device)
-        minibatch = self._order[start : start + self._size]
-        return self._preprocess(self._train[minibatch[self._own]])
+        return self._order[start : start + self._size][self._own]
+
+    def examples(self, indices: Tensor) -> Tensor:
+        """Return the examples of these numbers as the networks see them."""
+        return self._preprocess(self._train[indices])

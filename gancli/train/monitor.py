@@ -13,6 +13,11 @@ from gancli.train.algorithm1 import Iteration
 NAMES = ("loss_d", "loss_g", "d_x", "d_gz")
 
 
+def shown(seen: Iteration) -> Tensor:
+    """Return what is shown of an iteration, (4,) in the order of NAMES, on its device."""
+    return torch.stack([seen.loss_d, seen.loss_g, seen.real.sigmoid().mean(), seen.fake.sigmoid().mean()])
+
+
 class Monitor:
     """Means of D's loss, G's loss, D(x) and D(G(z)) over the iterations since the last reset, and over all ranks.
 
@@ -37,10 +42,9 @@ class Monitor:
         self._window = torch.zeros(window, len(NAMES), device=device)
         self._filled, self._step = 0, 0
 
-    def add(self, seen: Iteration, step: int) -> None:
-        """Take in iteration number `step`; nothing is read back from the device before the window is full."""
-        means = [seen.loss_d, seen.loss_g, seen.real.sigmoid().mean(), seen.fake.sigmoid().mean()]
-        torch.stack(means, out=self._window[self._filled])
+    def add(self, row: Tensor, step: int) -> None:
+        """Take in what is `shown` of iteration number `step`; the device is not read before the window is full."""
+        self._window[self._filled] = row
         self._filled, self._step = self._filled + 1, step
         self.count += 1
         if self._filled == len(self._window):

@@ -18,11 +18,10 @@ from gancli.data.registry import load
 from gancli.data.samples import write_samples
 from gancli.errors import DataError, GancliError, UsageError, WriteError, memory_shortage
 from gancli.files import atomic_write_text
-from gancli.nets.noise import draw_noise
 from gancli.ranks import ALONE, Ranks
 from gancli.train import schedules
-from gancli.train.algorithm1 import ITERATIONS, Iteration
 from gancli.train.averaging import WeightAverage
+from gancli.train.captured import captured_if_possible, watchable
 from gancli.train.checkpoints import load_newest, save_checkpoint
 from gancli.train.generate import draw_samples, load_generator, samples_file, sampling_rng
 from gancli.train.health import Health
@@ -32,11 +31,12 @@ from gancli.train.lock import locked
 from gancli.train.memory import explained_shortage
 from gancli.train.minibatches import Minibatches
 from gancli.train.monitor import Monitor
-from gancli.train.optimisers import restore_rule, set_schedule
+from gancli.train.optimisers import restore_rule
 from gancli.train.reporting import Reporter, Summary
 from gancli.train.run_folder import RunFolder
 from gancli.train.seeds import make_rng
 from gancli.train.setup import adopt_pretrained, make_game, marginals, resolve_device
+from gancli.train.step import Play, Step
 from gancli.train.streams import play_stream, take_up_stream
 from gancli.train.trouble import all_finite, state_of, watch
 
@@ -93,6 +93,8 @@ class Trainer:
         )
         self.rng = make_rng(config.seed, play_stream(ranks), self.device)
         self.game.D.share_rng(self.rng)
+        self._plain = Step(config, self.game, self.data, self.rng)
+        self.play: Play = self._plain
         self.average = WeightAverage(self.game.G, config.average)
         self.judge = Judge(config, self.dataset, self.preprocessing, self.device, ranks)
         self.step = 0
@@ -187,13 +189,15 @@ class Trainer:
         started, first = time.perf_counter(), self.step
         if self.ranks.leads:
             self.run.write_config(self.config)
+        self.play, how = captured_if_possible(self._plain, self.device, self.ranks)
+        together = f"{self.ranks.size} ranks" if self.ranks.size > 1 else ""
         self.reporter.start(
             self.run.path,
             self.config,
             step=self.step,
             total=self.total,
             per_epoch=self.per_epoch,
-            device=f"{self.device}{f', {self.ranks.size} ranks' if self.ranks.size > 1 else ''}",
+            device=", ".join(filter(None, (str(self.device), together, how))),
         )
         try:
             with StopRequest() as stop:
@@ -275,13 +279,9 @@ class Trainer:
         self.signal = self.ranks.largest(stop.signal or 0) or None
         return self.signal is not None
 
-    def _iterate(self, epoch: int) -> Iteration:
-        """Play one iteration of Algorithm 1 at the schedules' values."""
-        lr, momentum = self._schedules(epoch)
-        for rule in (self.game.update_G, self.game.update_D):
-            set_schedule(rule, lr, momentum)
-        draws = iter(range(self._position, self._position + self.config.k))
-        seen = ITERATIONS[self.config.updates](self.game, self._draw_z, lambda: self.data.draw(next(draws)))
+    def _iterate(self, epoch: int) -> torch.Tensor:
+        """Play one iteration of Algorithm 1 at the schedules' values; returns what is shown of it."""
+        seen = self.play(self.step, *self._schedules(epoch))
         self.step += 1
         self.average.update(self.step)
         return seen
@@ -306,6 +306,7 @@ class Trainer:
         """
         try:
             again = Trainer(self.config, self.run, self.reporter, self.ranks)
+            again.play = watchable(again._plain, self.play)
             kept = again._newest() if self.saved is not None else None
             if kept:
                 again._take_up(*kept)
@@ -325,9 +326,6 @@ class Trainer:
         if self.saved is None:
             return "No checkpoint had been written yet."
         return f"The last good state, of iteration {self.saved:,}, is kept in {self.saved_in}."
-
-    def _draw_z(self) -> torch.Tensor:
-        return draw_noise(self.config.noise, self.data.own_size, self.config.noise_dim, self.rng)
 
     def _schedules(self, epoch: int) -> tuple[float, float]:
         return schedules.learning_rate(self.config, self.step, self.per_epoch), schedules.momentum(self.config, epoch)

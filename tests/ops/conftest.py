@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -46,6 +47,15 @@ def cuda() -> torch.device:
     if not state["usable"]:
         pytest.fail(f"the CUDA kernels cannot be used: {state['reason']}")
     return torch.device("cuda")
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """Let torch's products run in TF32; monkeypatch cannot, since torch keeps the setting in no attribute."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @pytest.fixture(params=ROUTES, ids=lambda route: route.name)

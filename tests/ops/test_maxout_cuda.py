@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gancli.errors import UsageError
 from gancli.ops import maxout, maxout_cuda
+from gancli.ops.precision import without_tf32
 
 ROOT = Path(__file__).parents[2]
 # Largest error against float64, in units of Σ|terms| of the sum that makes the entry: as on the CPU.
@@ -154,3 +155,40 @@ def test_maxout_on_a_gpu_is_captured_in_a_graph(gpu: torch.device, shape: tuple[
     graph.replay()
     expected, _ = torch.ops.gancli.maxout(x, weight, bias)
     assert torch.equal(y, expected)
+
+
+def output_and_gradients(x: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
+    y = maxout(x, weight, bias, backend="native")
+    return [y, *torch.autograd.grad(y.float().square().sum(), (x, weight, bias))]
+
+
+def assert_shorter(found: list[Tensor], exact: list[Tensor], least: float) -> None:
+    """Relative to the norm; in gradients more, since close pieces change places."""
+    for number, (a, b) in enumerate(zip(found, exact, strict=True)):
+        share = float((a.float() - b).norm() / b.norm())
+        assert 0 < share < 4 * least * (1 if number == 0 else 20)
+
+
+SHAPES = [pytest.param((100, 784, 240, 5), id="small"), pytest.param((1000, 300, 500, 5), id="large")]
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("shape", SHAPES)
+def test_maxout_on_a_gpu_runs_in_bfloat16_under_autocast(gpu: torch.device, shape: tuple[int, int, int, int]) -> None:
+    tensors = layer(*shape)
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        found = output_and_gradients(*tensors)
+    assert [t.dtype for t in found] == [torch.bfloat16, *[torch.float32] * 3]
+    assert_shorter(found, output_and_gradients(*tensors), 2**-8)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("shape", SHAPES)
+def test_maxout_on_a_gpu_runs_in_tf32_where_torch_allows_it(
+    gpu: torch.device, tf32: None, shape: tuple[int, int, int, int]
+) -> None:
+    tensors = layer(*shape)
+    found = output_and_gradients(*tensors)
+    with without_tf32(gpu):
+        exact = output_and_gradients(*tensors)
+    assert_shorter(found, exact, 2**-11)

@@ -40,3 +40,38 @@ def test_momentum_refuses_strided_tensors_where_native_is_asked_for(native_route
     momentum_update(*tensors, lr=0.1, momentum=0.5)
     with pytest.raises(UsageError, match="contiguous float32"):
         momentum_update(*tensors, lr=0.1, momentum=0.5, backend="native")
+
+
+@pytest.mark.parametrize("rate_inside", [True, False])
+def test_rates_in_tensors_are_those_in_numbers(rate_inside: bool) -> None:
+    tensors = [[torch.randn(5, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)] for _ in range(3)]
+    others = [[t.clone() for t in ts] for ts in tensors]
+    momentum_update(*tensors, lr=0.1, momentum=0.7, rate_inside=rate_inside)
+    lr, momentum = (torch.tensor(rate, dtype=torch.float64) for rate in (0.1, 0.7))
+    momentum_update(*others, lr=lr, momentum=momentum, rate_inside=rate_inside)
+    for a, b in zip(tensors[0] + tensors[1], others[0] + others[1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-14, atol=1e-15)
+
+
+def test_the_rate_outside_the_velocity_is_torch_s_sgd(native_route) -> None:
+    parameter, copy = torch.randn(50).requires_grad_(), torch.zeros(50)
+    copy.copy_(parameter.detach())
+    velocity, rule = torch.zeros(50), torch.optim.SGD([parameter], lr=0.1, momentum=0.7, foreach=True)
+    for _ in range(3):
+        parameter.grad = torch.randn(50)
+        rule.step()
+        momentum_update([copy], [velocity], [parameter.grad], lr=0.1, momentum=0.7, rate_inside=False)
+        assert torch.equal(copy, parameter.detach())
+    with pytest.raises(UsageError, match="on the CPU with the rate inside"):
+        momentum_update([copy], [velocity], [parameter.grad], lr=0.1, momentum=0.7, rate_inside=False, backend="native")
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("rate_inside", [True, False])
+def test_momentum_on_a_gpu_has_the_bits_of_torch_s_operations(cuda: torch.device, rate_inside: bool) -> None:
+    tensors = [[torch.randn(n, device=cuda) for n in (1, 5000, 2048, 0)] for _ in range(3)]
+    others = [[t.clone() for t in ts] for ts in tensors]
+    momentum_update(*tensors, lr=0.1, momentum=0.7, rate_inside=rate_inside, backend="native")
+    momentum_update(*others, lr=0.1, momentum=0.7, rate_inside=rate_inside, backend="torch")
+    for a, b in zip(tensors[0] + tensors[1], others[0] + others[1], strict=True):
+        assert torch.equal(a, b)

@@ -21,7 +21,7 @@ CHOICES = {
 # torch's settings are the process's and may not be mixed, so that every choice has a process of its own.
 SCRIPT = """
 import torch
-from gancli.ops.precision import without_tf32
+from gancli.ops.precision import tf32_allowed, without_tf32
 
 matmul = torch.backends.cuda.matmul
 
@@ -37,11 +37,13 @@ def settings():
 
 {choice}
 before = settings()
+assert tf32_allowed() is {allowed}
 with without_tf32(torch.device("cpu")):
     assert settings() == before
 try:
     with without_tf32(torch.device("cuda")):
         assert matmul.allow_tf32 is False
+        assert tf32_allowed() is False
         assert getattr(matmul, "fp32_precision", "ieee") in ("ieee", "none")
         raise KeyError
 except KeyError:
@@ -54,7 +56,7 @@ assert settings() == before, (before, settings())
 def test_tf32_is_off_inside_and_as_before_outside(choice: str) -> None:
     if "fp32_precision" in choice and not hasattr(torch.backends, "fp32_precision"):
         pytest.skip("this torch has no fp32_precision")
-    script = SCRIPT.format(choice=choice)
+    script = SCRIPT.format(choice=choice, allowed=choice != "pass")
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
