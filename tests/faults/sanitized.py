@@ -206,7 +206,7 @@ def play(trainer: Trainer) -> None:
     trainer.game.G.train()
     trainer.game.D.train()
     trainer._iterate(1)
-    trainer._validate()
+    trainer.judge.validate(trainer.average.network)
 
 
 # Runs of strangers ----------------------------------------------------------------------------------------------------
