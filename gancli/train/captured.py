@@ -9,7 +9,8 @@ one would.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -80,22 +81,44 @@ class CapturedStep:
 
     def _captured(self) -> Callable[[], Tensor]:
         """Capture; where that cannot be done for another reason than memory, say so and play operation by operation."""
-        game, rng = self._step.game, self._step.rng
-        state = rng.get_state()
+        # Played before the capture, whose gradients are then those that stay at the parameters.
+        before, played = self._weights_after(lambda: None), self._weights_after(self._play)
         try:
-            with unchanged((game.G, game.D), (game.update_G, game.update_D)):
-                return self._capture(self._play)
+            with self._taken_back():
+                replay = self._capture(self._play)
+            # Up to rounding a replay moves the weights as its operations do: a wrong graph would not say so itself.
+            # NaN passes, which training tells.
+            rounding = 1e-3 * (played - before).norm() + 1e-6 * before.norm()
+            if not bool((self._weights_after(replay) - played).norm() > rounding):
+                return replay
+            reason = "a replay ended elsewhere than the operations that were captured"
         except RuntimeError as error:
             if memory_shortage(error):
                 raise
             reason = str(error).splitlines()[0].rstrip(".")
-            warnings.warn(
-                f"The training step could not be captured in a CUDA graph ({reason}): it is played operation by "
-                "operation, to the same end but slower.",
-                GancliWarning,
-                stacklevel=2,
-            )
-            return self._play
+        warnings.warn(
+            f"The training step could not be captured in a CUDA graph ({reason}): it is played operation by "
+            "operation, to the same end but slower.",
+            GancliWarning,
+            stacklevel=2,
+        )
+        return self._play
+
+    def _weights_after(self, play: Callable[[], object]) -> Tensor:
+        """Return where all weights are after something is played from where the run stands, which it does again."""
+        game = self._step.game
+        with self._taken_back():
+            play()
+            return torch.cat([p.detach().flatten() for network in (game.G, game.D) for p in network.parameters()])
+
+    @contextmanager
+    def _taken_back(self) -> Iterator[None]:
+        """Let something be played, and put the run back where it stands."""
+        game, rng = self._step.game, self._step.rng
+        state = rng.get_state()
+        try:
+            with unchanged((game.G, game.D), (game.update_G, game.update_D)):
+                yield
         finally:
             rng.set_state(state)
 

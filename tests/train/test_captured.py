@@ -279,6 +279,26 @@ def test_a_step_that_cannot_be_captured_is_played_all_the_same_and_that_is_said_
     assert_same(other, plain)
 
 
+def test_a_capture_that_moves_the_weights_elsewhere_is_not_used() -> None:
+    plain, other = room(), room()
+
+    def astray(play: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        def wrong() -> Tensor:
+            output = play()
+            with torch.no_grad():
+                for parameter in other.step.game.G.parameters():
+                    parameter.add_(0.01 * parameter)
+            return output
+
+        return wrong
+
+    step = on_the_cpu(other.step, astray)
+    with pytest.warns(GancliWarning, match="a replay ended elsewhere"):
+        found = play(step, 0, 5)
+    assert torch.equal(found, play(plain.step, 0, 5))
+    assert_same(other, plain)
+
+
 @pytest.mark.parametrize(
     "error", [KeyError("a fault"), torch.OutOfMemoryError("CUDA out of memory")], ids=lambda error: type(error).__name__
 )
