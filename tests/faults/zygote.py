@@ -158,4 +158,8 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    # Whoever runs the tests behind nohup or a shell's & ignores signals, which gancli would go on doing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     serve()
