@@ -40,10 +40,11 @@ def test_a_check_can_fail() -> None:
     assert not Check("", "", "", math.nan, 0.0, 1.0).passed
 
 
-def test_proposition_1_on_one_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["one", "several", "far"])
+def test_proposition_1(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Shorter rounds, after each of which a D that is good enough stops; the limit that it must meet stays.
     monkeypatch.setattr(propositions, "_ITERATIONS", 40)
-    found = list(proposition_1(UNIT, config()))
+    found = list(proposition_1(line(name).mixture, config(name)))
     assert len(found) == 4
     assert all(check.passed for check in found), found
 
