@@ -166,9 +166,14 @@ def preprocessing_of(file: SamplesFile, dataset: Dataset, kind: str | None) -> P
     if not file.preprocessing:
         return make_preprocessing(kind or ("scale" if dataset.train.dtype == torch.uint8 else "none"), dataset)
     own = Preprocessing.from_dict(file.preprocessing)
-    if kind is not None and kind != own.kind:
-        raise UsageError(f"--preprocessing {kind} contradicts the samples file, which was made with {own.kind}.")
+    require_own_preprocessing(own, kind)
     return own
+
+
+def require_own_preprocessing(own: Preprocessing, kind: str | None) -> None:
+    """Refuse to take samples that say what they were made with for something else."""
+    if kind is not None and kind != own.kind:
+        raise UsageError(f"--preprocessing {kind} contradicts the samples, which were made with {own.kind}.")
 
 
 def beware_of_unit(samples: Tensor, data: Tensor) -> list[str]:

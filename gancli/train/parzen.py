@@ -11,7 +11,14 @@ import torch
 
 from gancli.data.registry import load
 from gancli.evaluate.parzen import PAPER_SIGMAS
-from gancli.evaluate.scoring import PAPER_NUM_SAMPLES, ScoredSamples, dataset_of, score_samples, summarise
+from gancli.evaluate.scoring import (
+    PAPER_NUM_SAMPLES,
+    ScoredSamples,
+    dataset_of,
+    require_own_preprocessing,
+    score_samples,
+    summarise,
+)
 from gancli.evaluate.streaming import ConvergenceRow
 from gancli.ops import native
 from gancli.ranks import ALONE, Ranks
@@ -129,6 +136,7 @@ def _score_kept(request: ParzenRequest, ranks: Ranks) -> ParzenFigure:
 def _score_stream(request: ParzenRequest, ranks: Ranks, counting: Counting) -> ParzenFigure:
     """Score more samples than are kept: draw, fold in, forget."""
     trained = open_generator(open_run(request.run), request.device, backend=request.backend)
+    require_own_preprocessing(trained.preprocessing, request.preprocessing)
     name, num = request.dataset or trained.config.dataset, request.num_samples or PAPER_NUM_SAMPLES
     with counting("samples", num) as progress:
         scores, rows = stream_of_run(

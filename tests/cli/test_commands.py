@@ -312,6 +312,10 @@ def test_a_million_or_so_samples_stream_with_a_convergence_table(run: str) -> No
     # the stream's first 10,000 samples are the ones that are drawn at once
     assert rows[10_000]["log_likelihood"] == pytest.approx(few["log_likelihood"], abs=1e-3)
     assert size_of("convergence.png")[0] > 400
+    for num in ("10000", "12000"):
+        refused = gancli("parzen", "--run", run, "--num-samples", num, "--preprocessing", "gcn")
+        assert refused.exit_code == 2
+        assert "--preprocessing gcn contradicts the samples, which were made with scale" in refused.stderr
     words = gancli("parzen", "--run", run, "--num-samples", "12000").stdout
     assert "12,000" in words
     assert "best of 10" in words
