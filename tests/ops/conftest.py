@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 
 from gancli.ops import native
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,24 @@ def cuda() -> torch.device:
     if not state["usable"]:
         pytest.fail(f"the CUDA kernels cannot be used: {state['reason']}")
     return torch.device("cuda")
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Returns what compiles csrc/tests/cuda_NAME_check.cpp, which runs CUDA kernels in an emulated block of threads."""
+    folder = tmp_path_factory.mktemp("emulated")
+
+    def build(name: str) -> Path:
+        compiler = os.environ.get("CXX") or shutil.which("c++")
+        source, program = ROOT / f"csrc/tests/cuda_{name}_check.cpp", folder / name
+        if compiler is None or not source.exists():
+            pytest.skip("needs a C++17 compiler and the source tree")
+        if not program.exists():
+            flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", f"-I{ROOT / 'csrc'}"]
+            subprocess.run([compiler, *flags, str(source), "-o", str(program)], check=True)
+        return program
+
+    return build
 
 
 @pytest.fixture
