@@ -1,4 +1,4 @@
-"""Training on several processes of this machine beside one: whole steps, and the messages alone."""
+"""Training on several processes of this machine beside one: whole steps, and the updates alone."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from torch import Tensor
 from benchmarks.common import give_out, machine, make_table
 from benchmarks.train import SHAPES, images, operations, own_game, own_step
 from gancli import presets
+from gancli.config import Config
 from gancli.ranks import Ranks, current, joined
-from gancli.train.gradient_sums import GradientSums
+from gancli.train.setup import make_rules
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class Group:
 
 @dataclass
 class Figures:
-    """What was measured of a group in each round: seconds of a step, and of the messages in it, the wait included."""
+    """What was measured of a group in each round: seconds of a step, and of the updates in it, waits included."""
 
     group: Group
     step: list[float] = field(default_factory=list)
-    messages: list[float] = field(default_factory=list)
+    updates: list[float] = field(default_factory=list)
 
 
 class Watch:
@@ -68,23 +69,29 @@ class Watch:
         return timed
 
 
-def message(weights: int, ranks: Ranks) -> Callable[[], Any]:
-    """Return what sums up the gradients of so many weights over ranks, written in place as training writes them."""
+def update(weights: int, config: Config, ranks: Ranks) -> Callable[[], Any]:
+    """Return what sums up the gradients of so many weights over ranks and updates them, as training does."""
     network = torch.nn.Linear(weights, 1, bias=False)
-    sums = GradientSums(ranks, [network])
-    parts = sums(network, (torch.zeros(1, weights),))
-    return lambda: sums(network, parts)
+    (rule,), sums = make_rules(config, [network], ranks)
+    network.weight.grad = torch.zeros(1, weights)
+
+    def act() -> None:
+        assert network.weight.grad is not None
+        (network.weight.grad,) = sums(network, (network.weight.grad,))
+        rule.step()
+
+    return act
 
 
 def work(preset: str, processes: int, environment: dict[str, str], orders: Connection) -> None:
-    """Obey orders in one process: a group's steps to take, or so many weights' gradients to sum up, so many times."""
+    """Obey orders in one process: a group's steps to take, or so many weights to update, so many times."""
     os.environ.update(environment)
     torch.manual_seed(0)
     train = images(preset)
     with joined() if processes > 1 else nullcontext():
         ranks, watch = current(), Watch()
         steps: dict[Group, Callable[[], Tensor]] = {}
-        messages: dict[int, Callable[[], Any]] = {}
+        updates: dict[int, Callable[[], Any]] = {}
         while (order := orders.recv()) is not None:
             group, times, weights = order
             torch.set_num_threads(group.threads)
@@ -93,13 +100,15 @@ def work(preset: str, processes: int, environment: dict[str, str], orders: Conne
                 config = presets.resolve(preset, None, given)
                 game = own_game(config, ranks)
                 game = dataclasses.replace(game, sum_gradients=watch.around(game.sum_gradients))
+                for rule in (game.update_G, game.update_D):
+                    rule.step = watch.around(rule.step)  # type: ignore[method-assign]
                 steps[group] = own_step(config, game, train, ranks)
-            if weights and weights not in messages:
-                messages[weights] = message(weights, ranks)
+            if weights and weights not in updates:
+                updates[weights] = update(weights, presets.resolve(preset, None, {}), ranks)
             ranks.largest(0)  # all begin together
             watch.seconds, start = 0.0, time.perf_counter()
             for _ in range(times):
-                messages[weights]() if weights else steps[group]()
+                updates[weights]() if weights else steps[group]()
             orders.send(((time.perf_counter() - start) / times, watch.seconds / times))
 
 
@@ -122,7 +131,7 @@ class Team:
             self._members.append((process, ours))
 
     def order(self, group: Group, times: int, weights: int = 0) -> tuple[float, float]:
-        """Let all take steps, or sum up `weights` gradients; returns seconds of one, and of the messages in it."""
+        """Let all take steps, or update so many weights; returns seconds of one, and of the updates in it."""
         for _, orders in self._members:
             orders.send((group, times, weights))
         answers = [orders.recv() for _, orders in self._members]
@@ -139,26 +148,26 @@ class Team:
 def measure(
     preset: str, groups: Sequence[Group], weights: Sequence[int], rounds: int, steps: int
 ) -> tuple[list[Figures], dict[tuple[int, int], float]]:
-    """Time all groups in turn, `rounds` times `steps` steps each, and in between sums over ranks by themselves.
+    """Time all groups in turn, `rounds` times `steps` steps each, and in between updates by themselves.
 
     Returns:
-        The groups' figures, and the median seconds of a sum by number of processes and of weights.
+        The groups' figures, and the median seconds of an update, sums included, by number of processes and of weights.
     """
     teams = {n: Team(preset, n) for n in {group.processes: None for group in groups}}
     figures = [Figures(group) for group in groups]
-    sums: dict[tuple[int, int], list[float]] = {(n, count): [] for n in teams if n > 1 for count in weights}
+    updates: dict[tuple[int, int], list[float]] = {(n, count): [] for n in teams for count in weights}
     for group in groups:
         teams[group.processes].order(group, 2)
     for _ in range(rounds):
         for found in figures:
-            seconds, messages = teams[found.group.processes].order(found.group, steps)
+            seconds, updating = teams[found.group.processes].order(found.group, steps)
             found.step.append(seconds)
-            found.messages.append(messages)
-        for (n, count), times in sums.items():
+            found.updates.append(updating)
+        for (n, count), times in updates.items():
             times.append(teams[n].order(Group(n, 1, 100 * n), steps, count)[0])
     for team in teams.values():
         team.dismiss()
-    return figures, {key: statistics.median(times) for key, times in sums.items()}
+    return figures, {key: statistics.median(times) for key, times in updates.items()}
 
 
 def parameters(preset: str) -> dict[str, int]:
@@ -174,19 +183,20 @@ def ratio(a: Figures, b: Figures) -> tuple[float, float, float]:
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
-def predict(group: Group, alone: dict[int, float], messages: float) -> float:
+def predict(group: Group, alone: dict[int, float], updates: dict[int, float]) -> float:
     """Return what the cost model of docs/scaling.md gives for a step of single-threaded processes, in seconds.
 
-    T = (a + c·m/R)·max(1, R/cores) + T_messages; a and c come from a line through the steps of one process.
+    T = (a − u₁ + c·m/R)·max(1, R/cores) + u_R; a and c come from a line through the steps of one process.
 
     Args:
         group: R processes and the minibatch m.
         alone: seconds of a step of one process by minibatch.
-        messages: seconds of the sums of both gradients, measured by themselves.
+        updates: u, seconds of both networks' updates, measured by themselves, by number of processes.
     """
     c, a = statistics.linear_regression(list(alone), list(alone.values()))
     cores = len(os.sched_getaffinity(0))
-    return (a + c * group.batch / group.processes) * max(1.0, group.processes / cores) + messages
+    own = a - updates[1] + c * group.batch / group.processes
+    return own * max(1.0, group.processes / cores) + updates[group.processes]
 
 
 def show(results: dict[str, Any], console: Console) -> None:
@@ -194,23 +204,22 @@ def show(results: dict[str, Any], console: Console) -> None:
     about = results["machine"]
     console.print(f"{about['cpu']}, {about['isa']}; torch {about['torch']}; {results['rounds']} rounds")
     title = f"{results['preset']}: a step needs {results['operations'] / 1e9:.2f} GFLOP for 100 examples"
-    columns = ("", "ms a step", "predicted", "of it messages", "images/s", "to the first", "min – max")
+    columns = ("", "ms a step", "predicted", "of it updates", "images/s", "to the first", "min – max")
     table = make_table(title, *columns)
     for row in results["groups"]:
         table.add_row(
             row["name"],
             f"{row['step'] * 1e3:.1f}",
             f"{row['predicted'] * 1e3:.1f}" if row["predicted"] else "",
-            f"{row['messages'] * 1e3:.1f}",
+            f"{row['updates'] * 1e3:.1f}",
             f"{row['images_per_second']:,.0f}",
             f"{row['ratio'][0]:.2f}",
             f"{row['ratio'][1]:.2f} – {row['ratio'][2]:.2f}",
         )
     console.print(table)
-    for row in results["messages"]:
-        console.print(
-            f"{row['processes']} processes, sum of {row['bytes'] / 1e6:.2f} MB: {row['seconds'] * 1e3:.2f} ms",
-        )
+    for row in results["updates"]:
+        what = f"{row['processes']} × 1 thread, weights updated: {row['weights']:,}"
+        console.print(f"{what}, {row['seconds'] * 1e3:.2f} ms")
 
 
 @click.command("ranks")
@@ -224,12 +233,12 @@ def command(as_json: bool, rounds: int, steps: int, preset: str, four: bool) -> 
     groups = [Group(1, 2, 200), Group(2, 1, 200), Group(1, 2, 100), Group(1, 1, 200), Group(1, 1, 100), Group(1, 1, 50)]
     groups += [Group(4, 1, 400)] if four else []
     weights = parameters(preset)
-    figures, sums = measure(preset, groups, [1, *weights.values()], rounds, steps)
-    messages = [{"processes": n, "bytes": 4 * count, "seconds": seconds} for (n, count), seconds in sums.items()]
+    figures, found_updates = measure(preset, groups, [1, *weights.values()], rounds, steps)
+    updates = [{"processes": n, "weights": count, "seconds": s} for (n, count), s in found_updates.items()]
     alone = {
         f.group.batch: statistics.median(f.step) for f in figures if (f.group.processes, f.group.threads) == (1, 1)
     }
-    both = {n: sum(row["seconds"] for row in messages if row["processes"] == n and row["bytes"] > 4) for n in (1, 2, 4)}
+    both = {n: sum(found_updates[n, count] for count in weights.values()) for n, _ in found_updates}
     values = torch.Size(SHAPES[preset]).numel()
     results = {
         "machine": machine(),
@@ -241,15 +250,13 @@ def command(as_json: bool, rounds: int, steps: int, preset: str, four: bool) -> 
             {
                 "name": found.group.name,
                 "step": statistics.median(found.step),
-                "predicted": predict(found.group, alone, both[found.group.processes])
-                if found.group.threads == 1
-                else None,
-                "messages": statistics.median(found.messages),
+                "predicted": predict(found.group, alone, both) if found.group.threads == 1 else None,
+                "updates": statistics.median(found.updates),
                 "images_per_second": statistics.median(found.group.batch / seconds for seconds in found.step),
                 "ratio": ratio(found, figures[0]),
             }
             for found in figures
         ],
-        "messages": messages,
+        "updates": updates,
     }
     give_out(results, as_json, show)

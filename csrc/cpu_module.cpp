@@ -89,12 +89,13 @@ void dropout(std::uintptr_t x, std::uintptr_t y, std::int64_t count, std::uint64
 void momentum_update(const std::vector<std::uintptr_t>& parameters,
                      const std::vector<std::uintptr_t>& velocities,
                      const std::vector<std::uintptr_t>& gradients, const std::vector<std::int64_t>& counts,
+                     const std::vector<std::int64_t>& parts, const std::vector<std::int64_t>& strides,
                      double momentum, double lr, int threads, const std::string& isa) {
   const gancli::Kernels& kernels = kernels_named(isa);
   std::vector<gancli::Updated> tensors;
   for (std::size_t i = 0; i < counts.size(); ++i)
     tensors.push_back({pointer<float>(parameters.at(i)), pointer<float>(velocities.at(i)),
-                       pointer<const float>(gradients.at(i)), counts[i]});
+                       pointer<const float>(gradients.at(i)), counts[i], parts.at(i), strides.at(i)});
   py::gil_scoped_release release;
   gancli::momentum_update(kernels, tensors.data(), std::int64_t(tensors.size()), float(momentum), float(lr),
                           threads);
@@ -157,8 +158,9 @@ PYBIND11_MODULE(_cpu, module) {
              py::arg("keep"), py::arg("threads"), py::arg("isa") = "",
              "Write x/keep or 0 to y (cpu/elementwise.h).");
   module.def("momentum_update", &momentum_update, py::arg("parameters"), py::arg("velocities"),
-             py::arg("gradients"), py::arg("counts"), py::arg("momentum"), py::arg("lr"), py::arg("threads"),
-             py::arg("isa") = "", "Update velocities and parameters in place (cpu/elementwise.h).");
+             py::arg("gradients"), py::arg("counts"), py::arg("parts"), py::arg("strides"), py::arg("momentum"),
+             py::arg("lr"), py::arg("threads"), py::arg("isa") = "",
+             "Update velocities and parameters in place (cpu/elementwise.h).");
 
   module.def(
       "fma_peak",

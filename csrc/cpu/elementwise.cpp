@@ -32,14 +32,16 @@ void momentum_update(const Kernels& kernels, const Updated* tensors, std::int64_
                      float lr, int threads) {
   std::vector<Updated> chunks;
   for (std::int64_t i = 0; i < num; ++i) {
-    for (std::int64_t begin = 0; begin < tensors[i].count; begin += CHUNK) {
-      chunks.push_back({tensors[i].parameter + begin, tensors[i].velocity + begin,
-                        tensors[i].gradient + begin, std::min(CHUNK, tensors[i].count - begin)});
+    const Updated& whole = tensors[i];
+    for (std::int64_t begin = 0; begin < whole.count; begin += CHUNK) {
+      chunks.push_back({whole.parameter + begin, whole.velocity + begin, whole.gradient + begin,
+                        std::min(CHUNK, whole.count - begin), whole.parts, whole.stride});
     }
   }
   parallel_for(threads, std::int64_t(chunks.size()), [&](Workspace&, std::int64_t item) {
     const Updated& chunk = chunks[item];
-    kernels.layers->momentum(chunk.count, momentum, lr, chunk.gradient, chunk.velocity, chunk.parameter);
+    kernels.layers->momentum(chunk.count, momentum, lr, chunk.gradient, chunk.parts, chunk.stride,
+                             chunk.velocity, chunk.parameter);
   });
 }
 

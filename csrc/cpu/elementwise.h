@@ -18,11 +18,13 @@ void dropout(const Kernels& kernels, std::int64_t count, std::uint64_t seed, dou
 struct Updated {
   float* parameter;       // [count]
   float* velocity;        // [count]
-  const float* gradient;  // [count]
+  const float* gradient;  // [parts][count], each part `stride` after the one before
   std::int64_t count;
+  std::int64_t parts = 1;
+  std::int64_t stride = 0;
 };
 
-// velocity = momentum·velocity − lr·gradient; parameter += velocity, in one pass over each of `num` tensors.
+// velocity = momentum·velocity − lr·Σ gradient; parameter += velocity, in one pass over each of `num` tensors.
 void momentum_update(const Kernels& kernels, const Updated* tensors, std::int64_t num, float momentum,
                      float lr, int threads);
 

@@ -148,18 +148,22 @@ float sum(int64_t count, const float* row) {
   return float(sum_of_lanes(add(sums[0], sums[1])));
 }
 
-void momentum(int64_t count, float factor, float lr, const float* gradient, float* velocity,
-              float* parameter) {
+void momentum(int64_t count, float factor, float lr, const float* gradient, int64_t parts, int64_t stride,
+              float* velocity, float* parameter) {
   const V m = scalar(factor), rate = scalar(lr);
   int64_t i = 0;
   for (; i + WIDTH <= count; i += WIDTH) {
-    const V v = sub(mul(m, load(velocity + i)), mul(rate, load(gradient + i)));
+    V g = load(gradient + i);
+    for (int64_t p = 1; p < parts; ++p) g = add(g, load(gradient + p * stride + i));
+    const V v = sub(mul(m, load(velocity + i)), mul(rate, g));
     store(velocity + i, v);
     store(parameter + i, add(load(parameter + i), v));
   }
   if (i < count) {
     const int left = int(count - i);
-    const V v = sub(mul(m, load_first(velocity + i, left)), mul(rate, load_first(gradient + i, left)));
+    V g = load_first(gradient + i, left);
+    for (int64_t p = 1; p < parts; ++p) g = add(g, load_first(gradient + p * stride + i, left));
+    const V v = sub(mul(m, load_first(velocity + i, left)), mul(rate, g));
     store_first(velocity + i, v, left);
     store_first(parameter + i, add(load_first(parameter + i, left), v), left);
   }

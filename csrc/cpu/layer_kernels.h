@@ -47,9 +47,10 @@ struct LayerKernels {
   // Σ_k row[k]
   float (*sum)(int64_t count, const float* row);
 
-  // Pylearn2's momentum: velocity = momentum·velocity − lr·gradient, then parameter += velocity.
-  void (*momentum)(int64_t count, float momentum, float lr, const float* gradient, float* velocity,
-                   float* parameter);
+  // Pylearn2's momentum: velocity = momentum·velocity − lr·gradient, then parameter += velocity. The gradient is the sum
+  // of its parts, `stride` apart, added in their order.
+  void (*momentum)(int64_t count, float momentum, float lr, const float* gradient, int64_t parts,
+                   int64_t stride, float* velocity, float* parameter);
 
   // y[i] = x[i]·scale where random number first_block·DROPOUT_BLOCK + i of the stream `seed` is at most last, else 0.
   void (*dropout)(int64_t first_block, int64_t count, uint64_t seed, uint32_t last, float scale,

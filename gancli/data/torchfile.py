@@ -60,8 +60,18 @@ def write_torch_file(path: Path, content: dict[str, Any], *, previous: Path | No
     Raises:
         GancliError: the folder cannot be written to, or the disk is full.
     """
-    checked = {**content, CHECKSUM: digest(content)}
+    checked = {**_by_themselves(content), CHECKSUM: digest(content)}
     atomic_write(path, lambda file: torch.save(checked, file), previous=previous)
+
+
+def _by_themselves(value: Any) -> Any:
+    """Copy the tensors that are parts of larger memory: torch would save all of that."""
+    if isinstance(value, Tensor):
+        whole = value.untyped_storage().nbytes() == value.numel() * value.element_size()
+        return value if whole else value.detach().clone()
+    if isinstance(value, dict):
+        return {key: _by_themselves(entry) for key, entry in value.items()}
+    return value
 
 
 def read_torch_file(path: Path, *, what: str = "a .pt file of tensors and plain values") -> Any:

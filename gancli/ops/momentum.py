@@ -31,7 +31,7 @@ def momentum_update(
     Args:
         parameters: θ, any shapes.
         velocities: v, shapes of the parameters.
-        gradients: g, likewise.
+        gradients: g, likewise; or with one dimension more, parts (R, …) of g, which is their sum.
         lr: learning rate; a number, or a tensor () float32 on the parameters' device, which a CUDA graph reads anew
             whenever it is replayed.
         momentum: what is kept of the velocity; likewise.
@@ -45,11 +45,15 @@ def momentum_update(
     """
     if not parameters:
         return
-    tensors = [*parameters, *velocities, *gradients]
+    parts = _parts(parameters, gradients)
+    tensors = [*parameters, *velocities, *(part[0] for part in parts)]
     device = parameters[0].device.type
     supported = all(t.dtype == torch.float32 and t.is_contiguous() and t.device.type == device for t in tensors)
-    supported = supported and (rate_inside or device == "cuda")
-    why_not = "it updates contiguous float32 tensors on one device, on the CPU with the rate inside the velocity"
+    supported = supported and (all(len(part) == 1 for part in parts) if device == "cuda" else rate_inside)
+    why_not = (
+        "it updates contiguous float32 tensors on one device, on the CPU with the rate inside the velocity, on a GPU "
+        "with gradients in one part"
+    )
     if not native.chosen(backend, "momentum_update", device, supported, why_not):
         momentum_update_reference(parameters, velocities, gradients, lr=lr, momentum=momentum, rate_inside=rate_inside)
         return
@@ -72,9 +76,15 @@ def momentum_update_reference(
 ) -> None:
     """Update in three passes, as the formulas stand."""
     del backend
+    gradients = [part[0] if len(part) == 1 else part.sum(0) for part in _parts(parameters, gradients)]
     torch._foreach_mul_(list(velocities), momentum)
     _add_scaled_(velocities, gradients, -lr if rate_inside else 1)
     _add_scaled_(parameters, velocities, 1 if rate_inside else -lr)
+
+
+def _parts(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradients as parts, (R, …) each."""
+    return [g if g.dim() > p.dim() else g[None] for p, g in zip(parameters, gradients, strict=True)]
 
 
 def _add_scaled_(to: Sequence[Tensor], terms: Sequence[Tensor], factor: Rate) -> None:
@@ -94,12 +104,14 @@ def _update_on_the_cpu(
     rate_inside: bool,
 ) -> None:
     del rate_inside
-    module = native.require("_cpu", "momentum_update")
+    module, parts = native.require("_cpu", "momentum_update"), _parts(parameters, gradients)
     module.momentum_update(
         parameters=[t.data_ptr() for t in parameters],
         velocities=[t.data_ptr() for t in velocities],
         gradients=[t.data_ptr() for t in gradients],
         counts=[t.numel() for t in parameters],
+        parts=[len(part) for part in parts],
+        strides=[part.stride(0) for part in parts],
         momentum=float(momentum),
         lr=float(lr),
         threads=torch.get_num_threads(),

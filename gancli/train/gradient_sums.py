@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gancli.ranks import Ranks
+from gancli.train.end_to_end import parts, room
 from gancli.train.shared_rows import shared_rows
-
-_ALIGNMENT = 64  # bytes, as torch aligns tensors: kernels are faster with it
 
 
 class GradientSums:
@@ -48,18 +47,14 @@ class _Buffer:
     """One tensor, cut into parts that have the parameters' shapes; a row of `rows` where all ranks see those."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
-        first = parameters[0]
-        step = _ALIGNMENT // first.element_size()
-        rooms = [-(-p.numel() // step) * step for p in parameters]
-        self.rows = shared_rows(ranks, sum(rooms), first.dtype) if first.device.type == "cpu" else None
+        first, columns = parameters[0], room(parameters)
+        self.rows = shared_rows(ranks, columns, first.dtype) if first.device.type == "cpu" else None
         self.whole = (
-            torch.zeros(sum(rooms), dtype=first.dtype, device=first.device)
+            torch.zeros(columns, dtype=first.dtype, device=first.device)
             if self.rows is None
             else self.rows.values[ranks.rank]
         )
-        self.parts = tuple(
-            room[: p.numel()].view(p.shape) for room, p in zip(self.whole.split(rooms), parameters, strict=True)
-        )
+        self.parts = parts(self.whole, parameters)
 
     def fill(self, gradients: Sequence[Tensor]) -> None:
         """Take gradients in, but for those that have been written here already."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gancli.config import Config
 from gancli.errors import UsageError
@@ -18,6 +18,7 @@ from gancli.train.gradient_sums import GradientSums
 from gancli.train.optimisers import make_optimiser
 from gancli.train.run_folder import RunFolder, open_run
 from gancli.train.seeds import make_rng
+from gancli.train.shared_momentum import shared_momentum
 
 
 def resolve_device(name: str) -> torch.device:
@@ -106,11 +107,12 @@ def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.d
     G.to(device)
     D.to(device)
     ranks.broadcast_([*G.parameters(), *D.parameters()])
+    (update_G, update_D), sum_gradients = make_rules(config, (G, D), ranks)
     return Game(
         G,
         D,
-        make_optimiser(config, G),
-        make_optimiser(config, D),
+        update_G,
+        update_D,
         k=config.k,
         loss=config.loss,
         d_cost_factor=config.d_cost_factor,
@@ -118,8 +120,18 @@ def make_game(config: Config, shape: Shape, mean: Tensor | None, device: torch.d
         max_column_norm=config.max_column_norm,
         max_gradient_norm=config.max_gradient_norm,
         share=1 / ranks.size,
-        sum_gradients=GradientSums(ranks, (G, D)),
+        sum_gradients=sum_gradients,
     )
+
+
+def make_rules(
+    config: Config, networks: Sequence[nn.Module], ranks: Ranks
+) -> tuple[Sequence[torch.optim.Optimizer], GradientSums]:
+    """Return a gradient rule for each network, and what becomes of gradients before a rule uses them."""
+    together = shared_momentum(config, ranks, networks)
+    if together:
+        return together, GradientSums(ALONE, networks)  # the rules themselves add up
+    return [make_optimiser(config, network) for network in networks], GradientSums(ranks, networks)
 
 
 def _load_pretrained(G: Generator, run: RunFolder) -> None:

@@ -35,7 +35,7 @@ def test_gradients_scores_and_samples_are_those_of_one_rank(
     shared = [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
     alone = runpy.run_path(str(WORKER))["everything"](ALONE)
     for case, expected in alone["play"].items():
-        double = alone["play"][("torch.float64", *case[1:])]
+        double = alone["play"][("torch.float64", *case[1:3], False)]
         tolerance = 1e-12 if case[0] == "torch.float64" else 1e-5  # of float32 against float64, as one rank's is
         for name, weights in expected.items():
             found = [result["play"][case][name] for result in shared]
@@ -43,7 +43,9 @@ def test_gradients_scores_and_samples_are_those_of_one_rank(
             torch.testing.assert_close(found[0].double(), double[name], rtol=tolerance, atol=tolerance)
             assert not torch.equal(weights, torch.zeros_like(weights))
     for result in shared:
-        if together and sys.platform == "linux" and native.load("_cpu")[0] is not None:
+        shares_memory = together and sys.platform == "linux" and native.load("_cpu")[0] is not None
+        assert result["shares updates"] == shares_memory
+        if shares_memory:
             row = [size * column + sum(range(size)) for column in range(7)]
             assert result["sums"].tolist() == [row] * size
         else:

@@ -15,15 +15,17 @@ from torch import Tensor
 
 import gancli.ranks
 from gancli.cli import main
+from gancli.config import Config
 from gancli.data.dataset import Fold
 from gancli.evaluate.parzen import parzen_score
 from gancli.evaluate.streaming import ParzenStream, stream_score
 from gancli.nets import Discriminator, Generator, initialise_network
-from gancli.ranks import Ranks, joined
+from gancli.ranks import ALONE, Ranks, joined
 from gancli.train.algorithm1 import ITERATIONS, Game
 from gancli.train.generate import draw_samples
 from gancli.train.gradient_sums import GradientSums
 from gancli.train.optimisers import Pylearn2Momentum
+from gancli.train.shared_momentum import shared_momentum
 from gancli.train.shared_rows import shared_rows
 from gancli.train.trainer import Trainer
 
@@ -31,7 +33,9 @@ SHAPE = (1, 3, 3)
 BATCH = 8
 
 
-def play(dtype: torch.dtype, updates: str, bound: float | None, ranks: Ranks) -> dict[str, Tensor]:
+def play(
+    dtype: torch.dtype, updates: str, bound: float | None, shares_updates: bool, ranks: Ranks
+) -> dict[str, Tensor]:
     """Three iterations on given noise and data, of which each rank sees its part."""
     G = Generator("dense 6 relu irange=0.5, dense out sigmoid irange=0.5", 4, SHAPE)
     D = Discriminator("maxout 5x3 irange=0.5, dense 1 sigmoid irange=0.5", SHAPE)
@@ -39,10 +43,10 @@ def play(dtype: torch.dtype, updates: str, bound: float | None, ranks: Ranks) ->
     for network in (G, D):
         initialise_network(network, rng)
         network.to(dtype)
-    rules = [Pylearn2Momentum(network.parameters(), 0.3, 0.5) for network in (G, D)]
-    game = Game(
-        G, D, *rules, k=2, max_gradient_norm=bound, share=1 / ranks.size, sum_gradients=GradientSums(ranks, (G, D))
-    )
+    together = shared_momentum(Config(lr=0.3, momentum=0.5), ranks, (G, D)) if shares_updates else None
+    rules = together or [Pylearn2Momentum(network.parameters(), 0.3, 0.5) for network in (G, D)]
+    sums = GradientSums(ALONE if together else ranks, (G, D))
+    game = Game(G, D, *rules, k=2, max_gradient_norm=bound, share=1 / ranks.size, sum_gradients=sums)
     zs = iter(torch.randn(9, BATCH, 4, dtype=torch.float64, generator=rng).to(dtype))
     xs = iter(torch.rand(9, BATCH, *SHAPE, dtype=torch.float64, generator=rng).to(dtype))
     own = ranks.part(BATCH)
@@ -81,10 +85,12 @@ def everything(ranks: Ranks) -> dict[str, Any]:
     """All that is compared between numbers of ranks."""
     return {
         "play": {
-            (str(dtype), updates, bound): play(dtype, updates, bound, ranks)
-            for dtype in (torch.float64, torch.float32)
+            (str(dtype), updates, bound, shares_updates): play(dtype, updates, bound, shares_updates, ranks)
             for updates in ("alternating", "simultaneous")
-            for bound in (None, 0.1)
+            for dtype, bound, shares_updates in (
+                *((dtype, bound, False) for dtype in (torch.float64, torch.float32) for bound in (None, 0.1)),
+                (torch.float32, None, True),
+            )
         },
         "score": score(3500, ranks),
         "draw": draw(4321, ranks),
@@ -102,7 +108,9 @@ def compare(folder: str, together: bool) -> None:
         if rows is not None:
             rows.values[ranks.rank] = torch.arange(7) + ranks.rank
             rows.sum_()
-        torch.save({"sums": rows and rows.values.clone(), **everything(ranks)}, Path(folder) / f"{ranks.rank}.pt")
+        rules = shared_momentum(Config(), ranks, [torch.nn.Linear(3, 2)])
+        results = {"sums": rows and rows.values.clone(), "shares updates": rules is not None, **everything(ranks)}
+        torch.save(results, Path(folder) / f"{ranks.rank}.pt")
 
 
 def command(*arguments: str) -> None:

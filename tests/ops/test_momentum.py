@@ -27,6 +27,20 @@ def test_momentum_agrees_with_the_reference(native_route, count: int) -> None:
         torch.testing.assert_close(a.double(), b, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_gradients_in_parts_add_up(native_route, parts: int) -> None:
+    parameter, velocity = torch.randn(3, 700), torch.randn(3, 700)
+    gradient = torch.randn(parts, 4, 700)[:, 1:]  # parts that do not follow one another at once
+    expected = [parameter.double(), velocity.double()]
+    expected[1] = 0.7 * expected[1] - 0.1 * sum(part.double() for part in gradient)
+    expected[0] = expected[0] + expected[1]
+    for backend in ("native", "torch"):
+        found = [parameter.clone(), velocity.clone()]
+        momentum_update([found[0]], [found[1]], [gradient], lr=0.1, momentum=0.7, backend=backend)
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-6)
+
+
 def test_a_graph_that_saved_an_updated_weight_is_invalid(route) -> None:
     weight = torch.ones(3, requires_grad=True)
     loss = weight.square().sum()
