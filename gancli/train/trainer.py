@@ -6,7 +6,7 @@ import json
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -393,13 +393,11 @@ class Trainer:
         if self.ranks.leads:
             write_samples(self.run.samples_file, samples_file(trained, samples, self.config.seed))
         score = self.judge.score(samples)
-        summary = Summary(
-            **{
-                **asdict(summary),
-                "checkpoint": str(self.run.best if self.run.best.exists() else self.run.last),
-                "samples": str(self.run.samples_file),
-                "parzen": asdict(score),
-            }
+        summary = replace(
+            summary,
+            checkpoint=str(self.run.best if self.run.best.exists() else self.run.last),
+            samples=str(self.run.samples_file),
+            parzen=asdict(score),
         )
         if self.ranks.leads:
             atomic_write_text(self.run.summary_file, json.dumps(asdict(summary), indent=2) + "\n")
