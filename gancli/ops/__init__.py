@@ -8,6 +8,7 @@ from gancli.ops.distances import nearest_squared_distances as nearest_squared_di
 from gancli.ops.distances import nearest_squared_distances_reference as nearest_squared_distances_reference
 from gancli.ops.dropout import dropout as dropout
 from gancli.ops.dropout import dropout_reference as dropout_reference
+from gancli.ops.gradients import bound_gradient_norm_ as bound_gradient_norm_
 from gancli.ops.gradients import gradients as gradients
 from gancli.ops.maxout import maxout as maxout
 from gancli.ops.maxout import maxout_reference as maxout_reference

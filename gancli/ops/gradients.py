@@ -99,3 +99,18 @@ def _is_wanted(wanted: _Wanted, tensor: Tensor, node: Any) -> bool:
     if tensor.is_leaf:
         return tensor.data_ptr() in wanted.leaves
     return _will_execute is None or bool(_will_execute(node))
+
+
+def bound_gradient_norm_(parameters: Sequence[Tensor], bound: float) -> None:
+    """Scale gradients so that the norm of all of them together is at most `bound`.
+
+    The bits are those of torch.nn.utils.clip_grad_norm_, which goes through all gradients once more even where there is
+    nothing to bound: on a GPU that saves waiting for the norm, on a CPU nothing.
+
+    Args:
+        parameters: tensors with a gradient.
+        bound: positive.
+    """
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if norm.is_cuda or not norm + 1e-6 <= bound:  # as torch adds it to the divisor; NaN must reach the weights
+        torch.nn.utils.clip_grads_with_norm_(parameters, bound, norm)

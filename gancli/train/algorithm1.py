@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gancli.nets.networks import Discriminator, Generator
-from gancli.ops import gradients
+from gancli.ops import bound_gradient_norm_, gradients
 from gancli.train.losses import discriminator_loss, generator_loss
 
 Sampler = Callable[[], Tensor]  # draws a minibatch of m
@@ -130,7 +130,7 @@ def _descend(game: Game, player: Generator | Discriminator, rule: torch.optim.Op
     for parameter, gradient in zip(player.parameters(), game.sum_gradients(player, gradients), strict=True):
         parameter.grad = gradient
     if game.max_gradient_norm is not None:
-        torch.nn.utils.clip_grad_norm_(player.parameters(), game.max_gradient_norm)
+        bound_gradient_norm_(list(player.parameters()), game.max_gradient_norm)
     rule.step()
     if game.max_column_norm is not None:
         for layer in player.weighted:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gancli.ops import dense, gradients
+from gancli.ops import bound_gradient_norm_, dense, gradients
 from gancli.ops.gradients import _wanted, needed
 
 
@@ -94,3 +94,26 @@ def test_a_pass_that_fails_leaves_nothing_behind() -> None:
             loss = dense(x, weight, bias).sum()
         (found,) = gradients(loss, [bias])
     assert torch.equal(found, torch.full((2,), 3.0))
+
+
+@pytest.mark.parametrize("bound", [1e-3, 1.0, 5.0, 1e6])
+def test_bounded_gradients_have_torch_s_bits(bound: float) -> None:
+    ours, theirs = ([torch.zeros(n, requires_grad=True) for n in (1, 30, 200)] for _ in range(2))
+    for own, other in zip(ours, theirs, strict=True):
+        own.grad = torch.randn(len(own))
+        other.grad = own.grad.clone()
+    before = [p.grad.clone() for p in ours]
+    norm = torch.cat(before).norm()
+    bound_gradient_norm_(ours, bound)
+    torch.nn.utils.clip_grad_norm_(theirs, bound)
+    for own, other, old in zip(ours, theirs, before, strict=True):
+        assert torch.equal(own.grad, other.grad)
+        assert torch.equal(own.grad, old) == bool(norm <= bound)
+
+
+def test_a_norm_that_is_not_a_number_reaches_all_gradients() -> None:
+    parameters = [torch.zeros(2, requires_grad=True) for _ in range(2)]
+    for p, value in zip(parameters, (1.0, float("nan")), strict=True):
+        p.grad = torch.full((2,), value)
+    bound_gradient_norm_(parameters, 5.0)
+    assert all(p.grad.isnan().all() for p in parameters)
