@@ -40,7 +40,7 @@ class Starts:
         self._steps = epochs * first.per_epoch
         if self._steps >= first.total:
             raise UsageError(
-                f"--start-epochs must be fewer than the {first.total / first.per_epoch:g} epochs of a run, got {epochs}."
+                f"--start-epochs must be less than the {first.total / first.per_epoch:g} epochs of a run; got {epochs}."
             )
         every = first.config.validation_every
         if not 0 < every <= epochs:
@@ -164,11 +164,10 @@ def best_row(run: RunFolder, epochs: int) -> dict[str, Any] | None:
 
 def starts_in_words(starts: Mapping[str, Any]) -> str:
     """Return two sentences on the choice and its cost, from result.json's "starts"."""
-    dropped = len(starts["seeds"]) - len(starts["chosen"])
     return (
-        f"{len(starts['seeds'])} starts of {_in_epochs(starts['epochs'])} each; {seeds_in_words(starts['chosen'])} went "
-        f"on, by the highest validation log-likelihood within these epochs. Training the {dropped} that did not took "
-        f"{in_words(starts['dropped_seconds'])}."
+        f"{len(starts['seeds'])} starts of {_in_epochs(starts['epochs'])} each, of which "
+        f"{seeds_in_words(starts['chosen'])} went on: the highest validation log-likelihood within these epochs. "
+        f"Training those that did not took {in_words(starts['dropped_seconds'])}."
     )
 
 
