@@ -19,6 +19,7 @@ import pytest
 import gancli
 from gancli.reproduce.table1 import reproduce_table1
 from gancli.reproduce.targets import TABLE1_MNIST, Target
+from gancli.reproduce.timing import Speed
 
 CURVE = 1500
 TINY = {
@@ -74,6 +75,13 @@ def tiny(tmp_path: Path) -> Target:
     path = tmp_path / "small.npy"
     np.save(path, np.random.default_rng(0).integers(0, 256, (125, 1, 6, 6), dtype=np.uint8))
     return dataclasses.replace(TABLE1_MNIST, dataset=str(path), epochs={}, settings=TINY)
+
+
+@pytest.fixture
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An iteration takes a minute, what follows an epoch ten, a score a hundred."""
+    speed = Speed(step=60.0, epoch_end=600.0, score=6000.0)
+    monkeypatch.setattr("gancli.reproduce.timing.measure_speed", lambda *_: speed)
 
 
 @pytest.fixture
