@@ -79,14 +79,14 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
     "--starts",
     type=click.IntRange(1, 100),
     metavar="N",
-    help="Seeds to begin: 1 to N, of which those --seeds go on that validation finds best.  [as many as --seeds]",
+    help="Begin with the seeds 1 to N; only the --seeds best of them by validation go on.  [as many as --seeds]",
 )
 @click.option(
     "--start-epochs",
     default=8,
     type=click.IntRange(min=1),
     metavar="N",
-    help="Epochs of each start before that choice.  [8]",
+    help="Epochs after which these are chosen.  [8]",
 )
 @click.option(
     "--curve-samples",
