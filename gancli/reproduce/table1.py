@@ -48,7 +48,8 @@ def reproduce_table1(
 
     Args:
         target: data set, published rows.
-        out: holds seed-1, seed-2, … (ordinary run folders), context.json, result.json and result.md.
+        out: holds seed-1, seed-2, … (ordinary run folders), context.json, result.json and result.md; starts.json where
+            starts diverged.
         preset: what is trained.
         seeds: how many: 1 … n, or of more starts those that validation finds best after a few epochs.
         starts: how many seeds are begun; None for as many as go on.
