@@ -31,13 +31,13 @@ def print_table1(result: Mapping[str, Any], out: Path) -> None:
     for row in result["published"]:
         table.add_row(row["model"], row["text"], "", row["source"])
     count = len(result["seeds"])
-    seeds = ("one seed" if count == 1 else f"mean of {count} seeds") + chosen_from(result)
+    spread = "" if result["spread"] is None else f"± {result['spread']:.2f} over seeds"
     table.add_section()
     table.add_row(
-        f"[b]{result['preset']}, {seeds}[/]",
+        f"[b]{result['preset']}, {'one seed' if count == 1 else f'mean of {count} seeds'}[/]",
         f"[b]{figure(result)}[/]",
         _plain(result["refined_log_likelihood"]),
-        "" if result["spread"] is None else f"± {result['spread']:.2f} over seeds",
+        f"{spread}{chosen_from(result)}".removeprefix(", "),
     )
     for row in result["seeds"]:
         table.add_row(
@@ -53,9 +53,9 @@ def print_table1(result: Mapping[str, Any], out: Path) -> None:
         table.add_row(baseline.name, figure(score["estimate"]), figure(score["refined"]), published)
     console.print(table)
     bars = result["error_bars"]
-    over_seeds = "" if bars["seeds"] is None else f", training seeds {bars['seeds']:.2f}"
+    seeds = "" if bars["seeds"] is None else f", training seeds {bars['seeds']:.2f}"
     console.print(
-        f"Error bars: test images {bars['test_images']:.2f}, draws of samples {bars['draws']:.2f}{over_seeds}",
+        f"Error bars: test images {bars['test_images']:.2f}, draws of samples {bars['draws']:.2f}{seeds}",
         markup=False,
     )
     last = result["over_samples"][-1]

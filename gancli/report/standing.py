@@ -97,10 +97,10 @@ def _means(material: Material) -> list[Row]:
         if result["target"] == "table1-mnist" and len(result["seeds"]) > 1:
             found.append(
                 Row(
-                    f"{result['preset']}, mean of {len(result['seeds'])} seeds{chosen_from(result)}",
+                    f"{result['preset']}, mean of {len(result['seeds'])} seeds",
                     result["log_likelihood"],
                     result["standard_error"],
-                    f"± {result['spread']:.1f} over seeds",
+                    f"± {result['spread']:.1f} over seeds{chosen_from(result)}",
                     "ours",
                 )
             )

@@ -165,9 +165,9 @@ def best_row(run: RunFolder, epochs: int) -> dict[str, Any] | None:
 def starts_in_words(starts: Mapping[str, Any]) -> str:
     """Return two sentences on the choice and its cost, from result.json's "starts"."""
     return (
-        f"{len(starts['seeds'])} starts of {_in_epochs(starts['epochs'])} each, of which "
-        f"{seeds_in_words(starts['chosen'])} went on: the highest validation log-likelihood within these epochs. "
-        f"Training those that did not took {in_words(starts['dropped_seconds'])}."
+        f"{len(starts['seeds'])} starts of {_in_epochs(starts['epochs'])} each; {seeds_in_words(starts['chosen'])} had "
+        "the highest validation log-likelihood within these epochs and went on. Training the others took "
+        f"{in_words(starts['dropped_seconds'])}."
     )
 
 

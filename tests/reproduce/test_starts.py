@@ -79,11 +79,11 @@ def test_those_that_validation_finds_best_go_on_and_the_others_stay(
     print_table1(result, out)
     printed, markdown = capsys.readouterr().out, (out / "result.md").read_text()
     assert "--seeds 2 --starts 4 --start-epochs 2 --epochs 4`" in markdown
-    words = f"4 starts of 2 epochs each, of which seeds {chosen[0]}, {chosen[1]} went on"
+    words = f"4 starts of 2 epochs each; seeds {chosen[0]}, {chosen[1]} had the highest validation"
     for text in (printed, markdown):
         plain = " ".join(text.split())
         assert words in plain
-        assert "mean of 2 seeds, chosen from 4 starts" in plain
+        assert "chosen from 4 starts" in plain
         assert f"samples, seed {chosen[0]}" in plain
         assert plain.count("dropped") == 2
     assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
@@ -285,10 +285,10 @@ def test_report_and_figures_take_the_runs_that_went_on(
     assert answer.exit_code == 0, answer.output
     page = Path("report.html").read_text()
     for words in (
-        "mean of 2 seeds, chosen from 3 starts",
+        " over seeds, chosen from 3 starts",
         "2 seeds of mnist, chosen from 3 starts",
         "over 2 training seeds, chosen from 3 starts",
-        f"3 starts of 2 epochs each, of which seeds {first}, {second} went on",
+        f"3 starts of 2 epochs each; seeds {first}, {second} had the highest validation",
     ):
         assert words in page, words
     for chosen in (2, 3, first):
