@@ -23,6 +23,18 @@ class WriteError(GancliError):
     """A file could not be written: the disk is full, the folder is not writable or has vanished."""
 
 
+class DivergedError(GancliError):
+    """Training has come to numbers that are not finite.
+
+    Attributes:
+        where: the iteration, and what was not finite first where that was found.
+    """
+
+    def __init__(self, where: str, advice: str) -> None:
+        super().__init__(f"Training diverged {where}. {advice}")
+        self.where = where
+
+
 class InputError(GancliError, ValueError):
     """An argument of a public function has the wrong shape, dtype or values; the message names the argument."""
 

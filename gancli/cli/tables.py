@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def print_table1(result: Mapping[str, Any], out: Path) -> None:
     """Print the paper's row beside ours, every seed, the baselines and the error bars."""
     from gancli.reproduce.baselines import BASELINES
+    from gancli.reproduce.starts import chosen_from
     from gancli.reproduce.timing import in_words
 
     console = result_console(False)
@@ -30,12 +31,13 @@ def print_table1(result: Mapping[str, Any], out: Path) -> None:
     for row in result["published"]:
         table.add_row(row["model"], row["text"], "", row["source"])
     count = len(result["seeds"])
+    spread = "" if result["spread"] is None else f"± {result['spread']:.2f} over seeds"
     table.add_section()
     table.add_row(
         f"[b]{result['preset']}, {'one seed' if count == 1 else f'mean of {count} seeds'}[/]",
         f"[b]{figure(result)}[/]",
         _plain(result["refined_log_likelihood"]),
-        "" if result["spread"] is None else f"± {result['spread']:.2f} over seeds",
+        f"{spread}{chosen_from(result)}".removeprefix(", "),
     )
     for row in result["seeds"]:
         table.add_row(
@@ -53,15 +55,33 @@ def print_table1(result: Mapping[str, Any], out: Path) -> None:
     bars = result["error_bars"]
     seeds = "" if bars["seeds"] is None else f", training seeds {bars['seeds']:.2f}"
     console.print(
-        f"Error bars: test images {bars['test_images']:.2f}, draws of samples {bars['draws']:.2f}{seeds}", markup=False
+        f"Error bars: test images {bars['test_images']:.2f}, draws of samples {bars['draws']:.2f}{seeds}",
+        markup=False,
     )
     last = result["over_samples"][-1]
-    console.print(f"From {last['num_samples']:,} samples, seed 1: {figure(last)}", markup=False)
+    if "starts" in result:
+        _print_starts(result["starts"])
+    console.print(f"From {last['num_samples']:,} samples, seed {first['seed']}: {figure(last)}", markup=False)
     console.print(
-        f"On training images, seed 1: {figure(result['on_training_images']['estimate'])}\n"
+        f"On training images, seed {first['seed']}: {figure(result['on_training_images']['estimate'])}\n"
         f"Wrote {out / 'result.json'} and {out / 'result.md'}\nNext\n  gancli report {out} --out report.html",
         markup=False,
     )
+
+
+def _print_starts(starts: Mapping[str, Any]) -> None:
+    """Print how each start stood when the choice was made, and what became of it."""
+    from gancli.reproduce.starts import fate, starts_in_words
+    from gancli.reproduce.timing import in_words
+
+    table = _table("starts", "validation", "training", "")
+    for row in starts["seeds"]:
+        validation = _plain(row["validation_log_likelihood"])
+        table.add_row(f"  seed {row['seed']}", validation, in_words(row["training_seconds"]), fate(row))
+    console = result_console(False)
+    console.print()
+    console.print(table)
+    console.print(f"{starts_in_words(starts)}\n", markup=False)
 
 
 def print_tfd(result: Mapping[str, Any], out: Path) -> None:

@@ -16,6 +16,7 @@ from gancli.report.html import anchor, card, grid, png, section
 from gancli.report.standing import paper_row, standing
 from gancli.reproduce.baselines import TRAINING
 from gancli.reproduce.runs import training_seconds
+from gancli.reproduce.starts import chosen_from, starts_in_words
 from gancli.reproduce.timing import in_words
 from gancli.train.generate import versions
 from gancli.train.run_folder import RunFolder
@@ -125,7 +126,7 @@ def _tiles(material: Material) -> str:
     means = [result for result in material.results if result.get("spread") is not None]
     if means:
         mean = max(means, key=lambda result: float(result["log_likelihood"]))
-        what = f"nats, mean of {len(mean['seeds'])} seeds of {mean['preset']}"
+        what = f"nats, mean of {len(mean['seeds'])} seeds of {mean['preset']}{chosen_from(mean)}"
         tiles.append((f"{mean['log_likelihood']:,.1f} ± {mean['standard_error']:,.1f}", what, "ours"))
     elif top is not None and top.parzen is not None:
         estimate = top.parzen["estimate"]
@@ -164,12 +165,17 @@ def _warnings(material: Material) -> str:
 
 def _error_bars(result: dict[str, Any]) -> str:
     bars = result["error_bars"]
-    seeds = "" if bars["seeds"] is None else f", {bars['seeds']:.2f} over {len(result['seeds'])} training seeds"
+    seeds = (
+        ""
+        if bars["seeds"] is None
+        else f", {bars['seeds']:.2f} over {len(result['seeds'])} training seeds{chosen_from(result)}"
+    )
     seen = result["on_training_images"]["estimate"]
+    starts = f" {escape(starts_in_words(result['starts']))}" if "starts" in result else ""
     return (
         f"<p>{escape(result['preset'])}: error bars of {bars['test_images']:.2f} nats over test images, "
         f"{bars['draws']:.2f} over {len(result['draws'])} draws of samples{seeds}. On training images instead of test "
-        f"images: {seen['log_likelihood']:,.1f} ± {seen['standard_error']:,.1f}.</p>"
+        f"images: {seen['log_likelihood']:,.1f} ± {seen['standard_error']:,.1f}.{starts}</p>"
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gancli.errors import UsageError
+from gancli.reproduce.results import RESULT_FILE
 from gancli.train.run_folder import RunFolder, open_run
 from gancli.train.sampling import open_generator, save_neighbours, save_walk
 
@@ -99,10 +101,19 @@ def reproduce_figures(
     return {"target": "figures", "figures": figures, "missing": missing, "warnings": []}
 
 
+def _left_by_reproduce(panel: Panel) -> RunFolder:
+    """Return a panel's run; where seeds were chosen from more starts, the first that went on."""
+    try:
+        result = json.loads((panel.home.parent / RESULT_FILE).read_text(encoding="utf-8"))
+        return RunFolder(panel.home.with_name(f"seed-{result['starts']['chosen'][0]}"))
+    except (OSError, ValueError, LookupError, TypeError):
+        return RunFolder(panel.home)
+
+
 def _choose(runs: Sequence[Path]) -> dict[Panel, RunFolder]:
     """Return the run for each panel."""
     if not runs:
-        found = {panel: RunFolder(panel.home) for panel in PANELS if RunFolder(panel.home).last.exists()}
+        found = {panel: run for panel in PANELS if (run := _left_by_reproduce(panel)).last.exists()}
         if not found:
             raise UsageError(
                 f"There are no runs to draw figures from; name some, or make one with: {PANELS[0].command}"

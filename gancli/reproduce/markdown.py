@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gancli.reproduce.baselines import BASELINES
+from gancli.reproduce.starts import chosen_from, fate, starts_in_words
 from gancli.reproduce.timing import in_words
 
 
@@ -18,10 +19,11 @@ def table1_markdown(result: Mapping[str, Any]) -> str:
         "" if result["spread"] is None else f"± {result['spread']:.1f} over seeds",
         _nats(result["refined_log_likelihood"]),
     )
+    first = f"seed {result['seeds'][0]['seed']}"
     parts = [
         f"# {result['target']}: log-likelihood in nats, {result['seeds'][0]['num_samples']:,} samples\n",
-        f"`gancli reproduce {result['target']} --preset {result['preset']} --seeds {len(result['seeds'])} --epochs "
-        f"{result['config']['epochs']}`\n",
+        f"`gancli reproduce {result['target']} --preset {result['preset']} --seeds {len(result['seeds'])}"
+        f"{_starts_options(result)} --epochs {result['config']['epochs']}`\n",
         _table(("model", "log-likelihood", "spread", "σ refined"), [*published, ours]),
         "## Seeds\n",
         _table(
@@ -40,16 +42,17 @@ def table1_markdown(result: Mapping[str, Any]) -> str:
         ),
         "Training is the time of iterations alone, without validation, pictures and scores; the last column, until "
         "validation passed that figure.\n",
+        *_starts(result),
         "## Samples that no model made, by the same protocol\n",
         _table(("samples", "test", "σ", "published"), [_baseline_row(result, b) for b in BASELINES]),
         "## Error bars, in nats\n",
         _table(("over", "±"), _error_rows(result)),
-        "## Number of samples, seed 1\n",
+        f"## Number of samples, {first}\n",
         _table(
             ("samples", "test", "σ"),
             [(f"{row['num_samples']:,}", _figure(row), f"{row['sigma']:.4f}") for row in result["over_samples"]],
         ),
-        f"On training images instead of test images, seed 1: {_figure(result['on_training_images']['estimate'])}.\n",
+        f"On training images instead of test images, {first}: {_figure(result['on_training_images']['estimate'])}.\n",
         _warnings_and_machine(result),
     ]
     return "\n".join(parts)
@@ -113,6 +116,32 @@ def _seed_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _starts_options(result: Mapping[str, Any]) -> str:
+    starts = result.get("starts")
+    return f" --starts {len(starts['seeds'])} --start-epochs {starts['epochs']}" if starts else ""
+
+
+def _starts(result: Mapping[str, Any]) -> list[str]:
+    """Return the section on a choice among starts; empty where there was none."""
+    if "starts" not in result:
+        return []
+    rows = [
+        (
+            str(row["seed"]),
+            _nats(row["validation_log_likelihood"]),
+            str(row["epoch"] or ""),
+            in_words(row["training_seconds"]),
+            fate(row),
+        )
+        for row in result["starts"]["seeds"]
+    ]
+    return [
+        "## Starts\n",
+        _table(("seed", "validation", "epoch", "training", "then"), rows),
+        f"{starts_in_words(result['starts'])}\n",
+    ]
+
+
 def _yardstick(result: Mapping[str, Any]) -> str:
     return f"{result['seeds'][0]['reached']['validation_log_likelihood']:g} nats"
 
@@ -129,12 +158,12 @@ def _baseline_row(result: Mapping[str, Any], baseline: Any) -> tuple[str, ...]:
 
 
 def _error_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    bars = result["error_bars"]
+    bars, first = result["error_bars"], f"seed {result['seeds'][0]['seed']}"
     return [
         ("test images (standard error, the ± of the table)", f"{bars['test_images']:.2f}"),
-        (f"draws of samples (standard deviation, {len(result['draws'])} draws, seed 1)", f"{bars['draws']:.2f}"),
+        (f"draws of samples (standard deviation, {len(result['draws'])} draws, {first})", f"{bars['draws']:.2f}"),
         (
-            f"training seeds (standard deviation, {len(result['seeds'])})",
+            f"training seeds (standard deviation, {len(result['seeds'])}{chosen_from(result)})",
             "one seed only" if bars["seeds"] is None else f"{bars['seeds']:.2f}",
         ),
     ]
@@ -167,4 +196,4 @@ def _nats(value: float | None) -> str:
 
 def _seeds(result: Mapping[str, Any]) -> str:
     count = len(result["seeds"])
-    return "1 seed" if count == 1 else f"mean of {count} seeds"
+    return ("1 seed" if count == 1 else f"mean of {count} seeds") + chosen_from(result)

@@ -74,13 +74,23 @@ def finish_run(plan: PlannedRun, reporter: Reporter) -> dict[str, Any]:
     """
     if plan.summary is not None:
         return plan.summary
-    summary = train_run(plan.config, plan.run, reporter, resume=plan.run.config_file.exists())
-    if summary.signal is not None:
-        raise Stopped(summary.signal)
+    train(plan, reporter)
     finished = _summary(plan.run, plan.total)
     if finished is None:
         raise GancliError(f"{plan.run.summary_file} does not tell of the training that just ended.")
     return finished
+
+
+def train(plan: PlannedRun, reporter: Reporter, *, until: int | None = None) -> None:
+    """Begin a run or go on with it, to its end or, with nothing scored, to the end of epoch `until`.
+
+    Raises:
+        Stopped: a signal came first; everything is saved.
+        GancliError: as `train_run`.
+    """
+    summary = train_run(plan.config, plan.run, reporter, resume=plan.run.config_file.exists(), until=until)
+    if summary.signal is not None:
+        raise Stopped(summary.signal)
 
 
 def training_seconds(run: RunFolder, epoch: int | None = None) -> float:

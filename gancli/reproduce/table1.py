@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gancli.data.dataset import Dataset
+from gancli.errors import UsageError
 from gancli.reproduce import context
 from gancli.reproduce.baselines import BASELINES, CENTROIDS, KMEANS_ITERATIONS, TRAINING
 from gancli.reproduce.data import load_checked
@@ -17,6 +18,7 @@ from gancli.reproduce.kept import Kept
 from gancli.reproduce.markdown import table1_markdown
 from gancli.reproduce.results import circumstances, over_seeds, published_row, run_row, write_result
 from gancli.reproduce.runs import PlannedRun, finish_run, plan_run
+from gancli.reproduce.starts import START_EPOCHS, Starts
 from gancli.reproduce.targets import Target
 from gancli.reproduce.timing import Speed, announce, in_words
 from gancli.reproduce.watch import Watch
@@ -34,19 +36,24 @@ def reproduce_table1(
     *,
     preset: str,
     seeds: int,
+    starts: int | None = None,
+    start_epochs: int = START_EPOCHS,
     changes: Mapping[str, Any],
     curve_samples: int = CURVE_SAMPLES,
     watch: Watch,
 ) -> dict[str, Any]:
-    """Train the seeds 1 … n, score each, and set the row beside the paper's and beside samples that no model made.
+    """Train several seeds, score each, and set the row beside the paper's and beside samples that no model made.
 
     Whatever lies finished in `out` is taken as it is, whatever was begun is gone on with.
 
     Args:
         target: data set, published rows.
-        out: holds seed-1, seed-2, … (ordinary run folders), context.json, result.json and result.md.
+        out: holds seed-1, seed-2, … (ordinary run folders), context.json, result.json and result.md; starts.json where
+            starts diverged.
         preset: what is trained.
-        seeds: how many.
+        seeds: how many: 1 … n, or of more starts those that validation finds best after a few epochs.
+        starts: how many seeds are begun; None for as many as go on.
+        start_epochs: after how many epochs the choice among more starts is made.
         changes: fields of the configuration that were given one by one (epochs, data_dir, device, …).
         curve_samples: how far the curve over the number of samples goes.
         watch: takes what there is to tell.
@@ -58,14 +65,20 @@ def reproduce_table1(
         Stopped: a signal ended a training; the same call goes on.
         GancliError: data are missing, or `out` holds other runs.
     """
-    configs = [target.config(preset, {**changes, "seed": seed}) for seed in range(1, seeds + 1)]
+    begun = seeds if starts is None else starts
+    if begun < seeds:
+        raise UsageError(f"--starts must be at least as many as --seeds; got {begun} starts for {seeds} seeds.")
+    configs = [target.config(preset, {**changes, "seed": seed}) for seed in range(1, begun + 1)]
     device = resolve_device(configs[0].device)
     dataset, warnings = load_checked(target, configs[0].data_dir)
     plans = [plan_run(out / f"seed-{config.seed}", config, len(dataset.train)) for config in configs]
-    speed = announce(plans, out, watch)
+    contest = Starts(plans, go_on=seeds, epochs=start_epochs, out=out) if begun > seeds else None
+    speed = contest.announce(watch) if contest else announce(plans, out, watch)
     if speed is not None:
         seconds = _context_seconds(speed, curve_samples, Kept(out / CONTEXT_FILE).names())
         watch.say(f"then about {in_words(seconds)} to put the figure into context")
+    if contest:
+        plans = contest.run(watch)
     rows = []
     for plan in plans:
         rows.append(run_row(plan, finish_run(plan, watch.reporter()), YARDSTICK))
@@ -78,8 +91,9 @@ def reproduce_table1(
         "paper": published_row(target.paper),
         **over_seeds(rows),
         "seeds": rows,
+        **({"starts": contest.as_dict()} if contest else {}),
         **_context(plans[0], dataset, out, device, curve_samples, watch),
-        "config": configs[0].as_dict(),
+        "config": plans[0].config.as_dict(),
         **circumstances(device),
     }
     result["error_bars"] = _error_bars(result)
@@ -103,7 +117,7 @@ def _context_seconds(speed: Speed, curve_samples: int, known: set[str]) -> float
 def _context(
     plan: PlannedRun, dataset: Dataset, out: Path, device: torch.device, curve_samples: int, watch: Watch
 ) -> dict[str, Any]:
-    """Return what stands beside the figure: baselines for everybody, details of the first seed's generator."""
+    """Return what stands beside the figure: baselines for everybody, details of the first run's generator."""
     kept, backend = Kept(out / CONTEXT_FILE), plan.config.backend
     trained = open_generator(plan.run, plan.config.device, backend=backend)
     rows = context.baseline_rows(

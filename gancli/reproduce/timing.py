@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,11 @@ class Speed:
         """Return how long what is left of a run takes, its final score included."""
         if plan.summary is not None:
             return 0.0
-        steps = plan.total - plan.done
-        return steps * self.step + -(-steps // plan.per_epoch) * self.epoch_end + self.score
+        return self.seconds_for(plan.total - plan.done, plan.per_epoch) + self.score
+
+    def seconds_for(self, steps: int, per_epoch: int) -> float:
+        """Return how long so many iterations take, with what follows each epoch."""
+        return steps * self.step + -(-steps // per_epoch) * self.epoch_end
 
 
 class _Stopwatch:
@@ -114,20 +117,38 @@ def announce(plans: Sequence[PlannedRun], out: Path, watch: Watch) -> Speed | No
     Returns:
         What was measured; None where every run is finished and nothing was.
     """
+    tell_done(plans, watch)
+    unfinished = [plan for plan in plans if plan.summary is None]
+    if not unfinished:
+        return None
+    runs = "one run" if len(unfinished) == 1 else f"{len(unfinished)} runs"
+    return forecast(
+        unfinished[0].config, lambda speed: sum(speed.seconds_left(plan) for plan in unfinished), runs, out, watch
+    )
+
+
+def tell_done(plans: Sequence[PlannedRun], watch: Watch) -> None:
+    """Say what there is of each run."""
     for plan in plans:
         if plan.done:
             left = "finished" if plan.summary is not None else f"{plan.done:,} of {plan.total:,} iterations are done"
             watch.say(f"{plan.run.path}: {left}")
-    unfinished = [plan for plan in plans if plan.summary is None]
-    if not unfinished:
-        return None
-    config = unfinished[0].config
+
+
+def forecast(config: Config, seconds: Callable[[Speed], float], what: str, out: Path, watch: Watch) -> Speed:
+    """Measure what a configuration costs here and say how long the work will take.
+
+    Args:
+        config: what is trained.
+        seconds: returns how long the work takes at a speed.
+        what: the work in words, e.g. "3 runs".
+        out: where a few iterations may be tried.
+        watch: takes the sentences.
+    """
     watch.say(f"timing {config.preset} on this machine")
     speed = measure_speed(config, out / f".timing-{os.getpid()}")  # two commands may have one folder
-    seconds = sum(speed.seconds_left(plan) for plan in unfinished)
-    runs = "one run" if len(unfinished) == 1 else f"{len(unfinished)} runs"
     watch.say(
-        f"{1 / speed.step:,.2g} iterations of {config.batch_size} examples a second: about {in_words(seconds)} for "
-        f"{runs}. Ctrl-C saves; the same command goes on."
+        f"{1 / speed.step:,.2g} iterations of {config.batch_size} examples a second: about "
+        f"{in_words(seconds(speed))} for {what}. Ctrl-C saves; the same command goes on."
     )
     return speed

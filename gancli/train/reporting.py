@@ -13,7 +13,7 @@ class Reporter(Protocol):
     """What watches a training run; the command line's progress display is one."""
 
     def start(self, run: Path, config: Config, *, step: int, total: int, per_epoch: int, device: str) -> None:
-        """Training begins at iteration `step` of `total`."""
+        """Training begins at iteration `step` of the `total` that are to be done by its end."""
 
     def iteration(self, step: int) -> None:
         """Iteration number `step` is done."""
@@ -41,8 +41,8 @@ class Summary:
         epochs: whole epochs done.
         seconds: wall time of training in this process.
         steps_per_second: iterations of this process per second of training, validation and pictures excluded.
-        checkpoint: the file that the final samples come from; when interrupted, the one to resume from.
-        samples: the final samples, or None when interrupted.
+        checkpoint: the file that the final samples come from; where there are none yet, the one to resume from.
+        samples: the final samples, or None when interrupted or paused before the last epoch.
         parzen: their test score, or None.
         interrupted: whether a signal ended it.
         signal: the number of that signal, or None.

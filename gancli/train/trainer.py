@@ -16,7 +16,7 @@ from gancli.config import Config
 from gancli.data.preprocess import make_preprocessing
 from gancli.data.registry import load
 from gancli.data.samples import write_samples
-from gancli.errors import DataError, GancliError, UsageError, WriteError, memory_shortage
+from gancli.errors import DataError, DivergedError, GancliError, UsageError, WriteError, memory_shortage
 from gancli.files import atomic_write_text
 from gancli.ranks import ALONE, Ranks
 from gancli.train import schedules
@@ -45,7 +45,13 @@ LOOKS = 50  # times an epoch that the display reads the running means
 
 
 def train_run(
-    config: Config, run: RunFolder, reporter: Reporter, *, resume: bool = False, ranks: Ranks = ALONE
+    config: Config,
+    run: RunFolder,
+    reporter: Reporter,
+    *,
+    resume: bool = False,
+    until: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Summary:
     """Train a new run, or go on with one, in a folder that is this process's alone meanwhile.
 
@@ -54,6 +60,7 @@ def train_run(
         run: its folder.
         reporter: what watches.
         resume: whether to take up the run's last checkpoint.
+        until: pause after this epoch, as if the run had been stopped there, if it is not the last one anyway.
         ranks: who trains it together; rank 0 alone reads and writes the folder.
 
     Raises:
@@ -69,7 +76,7 @@ def train_run(
             trainer = Trainer(config, run, reporter, ranks)
             if resume:
                 trainer.restore()
-            return trainer.train()
+            return trainer.train(until)
 
 
 class Trainer:
@@ -184,9 +191,10 @@ class Trainer:
         """What the iterations since the run began took."""
         return self._seconds_before + self._seconds_stepping
 
-    def train(self) -> Summary:
-        """Play until the last epoch, or until a signal asks to stop; then draw the final samples and score them."""
+    def train(self, until: int | None = None) -> Summary:
+        """Play until the last epoch, a signal or a pause after epoch `until`; the last epoch's samples are scored."""
         started, first = time.perf_counter(), self.step
+        end = self.total if until is None else min(until * self.per_epoch, self.total)
         if self.ranks.leads:
             self.run.write_config(self.config)
         self.play, how = captured_if_possible(self._plain, self.device, self.ranks)
@@ -195,13 +203,13 @@ class Trainer:
             self.run.path,
             self.config,
             step=self.step,
-            total=self.total,
+            total=end,
             per_epoch=self.per_epoch,
             device=", ".join(filter(None, (str(self.device), together, how))),
         )
         try:
             with StopRequest() as stop:
-                while not self._listen(stop) and self.step < self.total:
+                while not self._listen(stop) and self.step < end:
                     self._play_epoch(stop)
                 if self.signal is not None and self.saved is None:  # it came before the first iteration
                     self._save({})
@@ -217,7 +225,7 @@ class Trainer:
                 interrupted=self.signal is not None,
                 signal=self.signal,
             )
-            if not summary.interrupted:
+            if not summary.interrupted and end == self.total:
                 summary = self._finish(summary)
         except WriteError as error:
             raise WriteError(
@@ -291,10 +299,11 @@ class Trainer:
         self.reporter.note("training diverged; playing again from the last checkpoint to find where")
         where = self._find_cause(stop) or f"before iteration {self.step:,}: a loss or a weight is not finite"
         bound = self.config.max_gradient_norm
-        raise GancliError(
-            f"Training diverged {where}. Try a lower --lr (it was {self.config.lr:g}), --max-gradient-norm "
+        raise DivergedError(
+            where,
+            f"Try a lower --lr (it was {self.config.lr:g}), --max-gradient-norm "
             f"{bound / 10 if bound else 10:g}{f' (it was {bound:g})' if bound else ''} or another --seed in a new run. "
-            f"{self._kept()}"
+            f"{self._kept()}",
         )
 
     def _find_cause(self, stop: StopRequest) -> str | None:
@@ -394,10 +403,7 @@ class Trainer:
             write_samples(self.run.samples_file, samples_file(trained, samples, self.config.seed))
         score = self.judge.score(samples)
         summary = replace(
-            summary,
-            checkpoint=str(self.run.best if self.run.best.exists() else self.run.last),
-            samples=str(self.run.samples_file),
-            parzen=asdict(score),
+            summary, checkpoint=str(self.run.chosen), samples=str(self.run.samples_file), parzen=asdict(score)
         )
         if self.ranks.leads:
             atomic_write_text(self.run.summary_file, json.dumps(asdict(summary), indent=2) + "\n")

@@ -71,7 +71,7 @@ def test_figures_are_drawn_from_the_runs_that_are_there(
         tiny, Path("runs/table1-mnist"), preset="mnist", seeds=1, changes={}, curve_samples=100, watch=quiet()
     )
     reproduce_cifar10(colours, Path("runs/cifar10"), presets=["cifar10"], changes={}, watch=quiet())
-    monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained"))
+    monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained"))
     content = json.loads(CliRunner().invoke(main, ["reproduce", "figures", "--json"], catch_exceptions=False).stdout)
     assert {name: about["files"] for name, about in content["figures"].items()} == {
         "figure2a": ["figures/figure2a.png"],

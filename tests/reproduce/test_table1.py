@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import gancli
 from gancli.errors import Stopped, UsageError
 from gancli.presets import resolve
 from gancli.reproduce.table1 import reproduce_table1
@@ -24,32 +19,8 @@ from gancli.train.checkpoints import load_checkpoint
 from gancli.train.run_folder import RunFolder
 from gancli.train.trainer import Trainer
 
-CURVE = 1500
-HERE = Path(__file__).parent
 Reproduce = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def reproduce(quiet: Any) -> Reproduce:
-    """`reproduce(target, out, seeds=2, watch=…, epochs=…)`."""
-
-    def call(target: Target, out: Path, *, seeds: int = 2, watch: Any = None, **changes: Any) -> dict[str, Any]:
-        return reproduce_table1(
-            target, out, preset="mnist", seeds=seeds, changes=changes, curve_samples=CURVE, watch=watch or quiet()
-        )
-
-    return call
-
-
-def lasting(result: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of a result what time and place decide."""
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: clean(v) for k, v in value.items() if k not in ("seconds", "training_seconds", "run")}
-        return [clean(v) for v in value] if isinstance(value, list) else value
-
-    return clean({k: v for k, v in result.items() if k not in ("machine", "versions")})
+Lasting = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def test_every_seed_is_a_run_and_the_row_is_their_mean(
@@ -84,10 +55,10 @@ def test_the_checkpoint_is_chosen_by_validation_alone(
 
 
 def test_finished_seeds_and_known_context_are_not_made_again(
-    tiny: Target, tmp_path: Path, reproduce: Reproduce, quiet: Any, monkeypatch: pytest.MonkeyPatch
+    tiny: Target, tmp_path: Path, reproduce: Reproduce, quiet: Any, monkeypatch: pytest.MonkeyPatch, lasting: Lasting
 ) -> None:
     before = reproduce(tiny, tmp_path / "out")
-    monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
+    monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr("gancli.reproduce.context.parzen_score", lambda *a, **k: pytest.fail("scored again"))
     watch = quiet()
     assert lasting(reproduce(tiny, tmp_path / "out", watch=watch)) == lasting(before)
@@ -96,7 +67,7 @@ def test_finished_seeds_and_known_context_are_not_made_again(
 
 
 def test_a_run_begun_by_train_is_taken_up_and_more_epochs_make_it_longer(
-    tiny: Target, tmp_path: Path, reproduce: Reproduce, quiet: Any
+    tiny: Target, tmp_path: Path, reproduce: Reproduce, quiet: Any, lasting: Lasting
 ) -> None:
     run = RunFolder(tmp_path / "out/seed-1")
     Trainer(tiny.config("mnist", {"seed": 1, "epochs": 2}), run, quiet()).train()
@@ -108,7 +79,7 @@ def test_a_run_begun_by_train_is_taken_up_and_more_epochs_make_it_longer(
 
 
 def test_ctrl_c_stops_and_the_same_call_goes_on_to_the_same_result(
-    tiny: Target, tmp_path: Path, reproduce: Reproduce, quiet: Any
+    tiny: Target, tmp_path: Path, reproduce: Reproduce, quiet: Any, lasting: Lasting
 ) -> None:
     def interrupt(run: Path, step: int) -> None:
         if (run.name, step) == ("seed-2", 5):
@@ -134,53 +105,10 @@ def test_ctrl_c_while_the_speed_is_measured_stops_too(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-# The process kills itself without notice where it is told to: between the two checkpoints of an epoch's end, and
-# while the context is computed.
-KILLED = """
-    import dataclasses, json, os, signal, sys
-    from pathlib import Path
-    import gancli.reproduce.context as context
-    from gancli.reproduce.table1 import reproduce_table1
-    from gancli.reproduce.targets import TABLE1_MNIST
-    from conftest import Quiet
-
-    place, dataset, out, settings, curve = sys.argv[1:]
-
-    def die(*_, **__):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    if place == "baselines":
-        scored, score = [], context.parzen_score
-        context.parzen_score = lambda *a, **k: die() if len(scored) == 2 else (scored.append(1), score(*a, **k))[1]
-    if place == "last":
-        import gancli.train.trainer as trainer
-        save = trainer.save_checkpoint
-        trainer.save_checkpoint = lambda path, content, **more: (
-            die() if path.name == "last.pt" and content["step"] == 10 else save(path, content, **more)
-        )
-    target = dataclasses.replace(TABLE1_MNIST, dataset=dataset, epochs={}, settings=json.loads(settings))
-    reproduce_table1(
-        target, Path(out), preset="mnist", seeds=2, changes={}, curve_samples=int(curve), watch=Quiet()
-    )
-"""
-
-
-def killed_at(place: str, target: Target, out: Path) -> None:
-    program = [sys.executable, "-c", textwrap.dedent(KILLED)]
-    ended = subprocess.run(
-        [*program, place, target.dataset, str(out), json.dumps(target.settings), str(CURVE)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(gancli.__file__).parents[1]), str(HERE)])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == -signal.SIGKILL, f"{place}: {ended.stderr}"
-
-
 def test_a_killed_reproduction_goes_on_to_the_result_of_an_unbroken_one(
-    tiny: Target, tmp_path: Path, reproduce: Reproduce, quiet: Any
+    tiny: Target, tmp_path: Path, reproduce: Reproduce, quiet: Any, lasting: Lasting, killed_at: Callable[..., None]
 ) -> None:
-    for place in ("last", "baselines"):
+    for place in ("checkpoint seed-1", "baselines"):
         killed_at(place, tiny, tmp_path / "broken")
     assert set(json.loads((tmp_path / "broken/context.json").read_text())) == {"white noise", "per-pixel Gaussian"}
     broken, whole = (reproduce(tiny, tmp_path / name) for name in ("broken", "whole"))
