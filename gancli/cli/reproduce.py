@@ -83,7 +83,6 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
 )
 @click.option(
     "--start-epochs",
-    default=8,
     type=click.IntRange(min=1),
     metavar="N",
     help="Epochs after which these are chosen.  [8]",
@@ -102,7 +101,7 @@ def table1_mnist(
     preset: str,
     seeds: int,
     starts: int | None,
-    start_epochs: int,
+    start_epochs: int | None,
     curve_samples: int,
     out: Path | None,
     as_json: bool,

@@ -35,6 +35,16 @@ def read_npy(path: Path) -> Tensor:
         return _read_array(file, size, str(path))
 
 
+def npz_names(path: Path) -> list[str]:
+    """Return the names of the arrays in an .npz file; none where it is no such file, which `read_npz` will say."""
+    with open_file(path) as (file, _):
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return [name.removesuffix(".npy") for name in archive.namelist()]
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            return []
+
+
 def read_npz(path: Path, keys: tuple[str, ...]) -> Tensor:
     """Read one array of an .npz file: the only one there is, or the one that goes by one of `keys`.
 

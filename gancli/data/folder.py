@@ -13,7 +13,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from gancli.data.arrays import as_images, check_finite, read_npy, read_npz
+from gancli.data.arrays import as_images, check_finite, npz_names, read_npy, read_npz
 from gancli.data.dataset import Dataset
 from gancli.data.untrusted import open_file
 from gancli.errors import DataError
@@ -21,6 +21,7 @@ from gancli.errors import DataError
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 # The formats that go with them: Pillow knows dozens more, and the fewer parsers a stranger's file reaches the better.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+_SPLIT = ("train", "valid", "test")  # what an .npz that holds a split calls its arrays
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
 # A picture says in a few bytes how large it will be. These hold one below what Pillow allows (179 megapixels) and all
 # of them below what a machine has; 50,000 images of 128 × 128 in colour take 2.5 GB.
@@ -32,12 +33,13 @@ def load_folder(path: str | Path) -> Dataset:
     """Read a folder of images or an array file, and splits it 80 : 10 : 10.
 
     The split shuffles by a fixed seed, so that it is the same each time the same files are read, whatever `--seed` is;
-    valid and test get a tenth each, at least one example. An .npz may hold the split itself, as `train`, `valid` and
-    `test`.
+    valid and test get a tenth each, at least one example. An .npz may hold a split of its own instead, as `train`,
+    `valid` and `test`.
 
     Args:
         path: a folder (images of one size, all grey or all colour, taken in the order of their names), an .npy file,
-            or an .npz with one array or one named `images`. Arrays are uint8 or floats; see `as_images` for shapes.
+            or an .npz with one array, one named `images`, or the three of a split. Arrays are uint8 or floats; see
+            `as_images` for shapes.
 
     Returns:
         uint8 or float32 (n, channels, height, width); the data set's name is the absolute path, so that a run finds
@@ -52,6 +54,8 @@ def load_folder(path: str | Path) -> Dataset:
     elif path.suffix == ".npy":
         images = as_images(read_npy(path), str(path))
     elif path.suffix == ".npz":
+        if set(npz_names(path)) >= set(_SPLIT):
+            return _split_in_file(path)
         images = as_images(read_npz(path, ("images", "samples")), str(path))
     elif os.path.exists(path):
         raise DataError(f"{path} cannot be read as data: expected a folder of images, or an .npy or .npz file.")
@@ -69,6 +73,19 @@ def load_folder(path: str | Path) -> Dataset:
         valid=images[order[n - 2 * held_out : n - held_out]],
         test=images[order[n - held_out :]],
     )
+
+
+def _split_in_file(path: Path) -> Dataset:
+    """Read a data set that its owner has split."""
+    train, valid, test = (as_images(read_npz(path, (key,)), f"{path} ({key})") for key in _SPLIT)
+    for key, images in (("train", train), ("valid", valid), ("test", test)):
+        if images.shape[1:] != train.shape[1:] or images.dtype != train.dtype:
+            raise DataError(
+                f"{path} holds splits that differ: train has images of {tuple(train.shape[1:])} {train.dtype}, {key} "
+                f"of {tuple(images.shape[1:])} {images.dtype}; bring them to one shape and type."
+            )
+        check_finite(images, f"{path} ({key})")
+    return Dataset(name=str(path.resolve()), train=train, valid=valid, test=test)
 
 
 def read_images(folder: Path) -> Tensor:

@@ -37,7 +37,7 @@ def reproduce_table1(
     preset: str,
     seeds: int,
     starts: int | None = None,
-    start_epochs: int = START_EPOCHS,
+    start_epochs: int | None = None,
     changes: Mapping[str, Any],
     curve_samples: int = CURVE_SAMPLES,
     watch: Watch,
@@ -53,7 +53,7 @@ def reproduce_table1(
         preset: what is trained.
         seeds: how many: 1 … n, or of more starts those that validation finds best after a few epochs.
         starts: how many seeds are begun; None for as many as go on.
-        start_epochs: after how many epochs the choice among more starts is made.
+        start_epochs: after how many epochs the choice among more starts is made; None for START_EPOCHS.
         changes: fields of the configuration that were given one by one (epochs, data_dir, device, …).
         curve_samples: how far the curve over the number of samples goes.
         watch: takes what there is to tell.
@@ -68,11 +68,13 @@ def reproduce_table1(
     begun = seeds if starts is None else starts
     if begun < seeds:
         raise UsageError(f"--starts must be at least as many as --seeds; got {begun} starts for {seeds} seeds.")
+    if start_epochs is not None and begun == seeds:
+        raise UsageError(f"--start-epochs says when {seeds} seeds are chosen among more; name how many with --starts.")
     configs = [target.config(preset, {**changes, "seed": seed}) for seed in range(1, begun + 1)]
     device = resolve_device(configs[0].device)
     dataset, warnings = load_checked(target, configs[0].data_dir)
     plans = [plan_run(out / f"seed-{config.seed}", config, len(dataset.train)) for config in configs]
-    contest = Starts(plans, go_on=seeds, epochs=start_epochs, out=out) if begun > seeds else None
+    contest = Starts(plans, go_on=seeds, epochs=start_epochs or START_EPOCHS, out=out) if begun > seeds else None
     speed = contest.announce(watch) if contest else announce(plans, out, watch)
     if speed is not None:
         seconds = _context_seconds(speed, curve_samples, Kept(out / CONTEXT_FILE).names())

@@ -184,3 +184,22 @@ def test_what_cannot_be_split_or_used_is_refused(tmp_path, refuses):
         load(str(tmp_path / "a.txt"))
     with refuses("does not exist"):
         load(str(tmp_path / "nothing.npy"))
+
+
+def test_an_npz_may_hold_a_split_of_its_own(tmp_path, refuses):
+    sizes = {"train": 7, "valid": 2, "test": 3}
+    arrays = {key: RNG.integers(0, 256, (n, 5, 6), dtype=np.uint8) for key, n in sizes.items()}
+    np.savez(tmp_path / "split.npz", **arrays, labels=np.zeros(7))
+    dataset = load(str(tmp_path / "split.npz"))
+    for key, array in arrays.items():
+        assert np.array_equal(getattr(dataset, key)[:, 0].numpy(), array)
+    assert dataset.shape == (1, 5, 6)
+    np.savez(tmp_path / "shapes.npz", **{**arrays, "test": np.zeros((3, 6, 6), np.uint8)})
+    with refuses("shapes.npz", "splits that differ", "(1, 6, 6)"):
+        load_folder(tmp_path / "shapes.npz")
+    np.savez(tmp_path / "kinds.npz", **{**arrays, "valid": np.zeros((2, 5, 6), np.float32)})
+    with refuses("kinds.npz", "splits that differ", "float32"):
+        load_folder(tmp_path / "kinds.npz")
+    np.savez(tmp_path / "nan.npz", **{key: np.full((2, 4), np.nan if key == "test" else 0.0) for key in sizes})
+    with refuses("nan.npz (test)", "nan"):
+        load_folder(tmp_path / "nan.npz")

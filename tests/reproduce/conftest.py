@@ -94,7 +94,7 @@ def reproduce() -> Callable[..., dict[str, Any]]:
         *,
         seeds: int = 2,
         starts: int | None = None,
-        start_epochs: int = 2,
+        start_epochs: int | None = None,
         watch: Any = None,
         **changes: Any,
     ) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def reproduce() -> Callable[..., dict[str, Any]]:
             preset="mnist",
             seeds=seeds,
             starts=starts,
-            start_epochs=start_epochs,
+            start_epochs=start_epochs or (2 if starts and starts > seeds else None),
             changes=changes,
             curve_samples=CURVE,
             watch=watch or Quiet(),

@@ -241,7 +241,7 @@ def test_without_spare_starts_nothing_changes(
     tiny: Target, tmp_path: Path, reproduce: Reproduce, quiet: Any, starts: int | None
 ) -> None:
     watch = quiet()
-    result = reproduce(tiny, tmp_path / "out", starts=starts, start_epochs=99, watch=watch)
+    result = reproduce(tiny, tmp_path / "out", starts=starts, watch=watch)
     assert watch.trained == ["seed-1", "seed-2"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "seed-1",
@@ -302,6 +302,7 @@ def test_report_and_figures_take_the_runs_that_went_on(
     ("asked", "sentence"),
     [
         ({"starts": 1}, r"--starts must be at least as many as --seeds; got 1 starts for 2 seeds"),
+        ({"start_epochs": 3}, r"--start-epochs says when 2 seeds are chosen among more; name how many with --starts"),
         ({"starts": 3, "start_epochs": 3}, r"--start-epochs must be less than the 3 epochs of a run; got 3"),
         ({"starts": 3, "steps": 8}, r"--start-epochs must be less than the 1\.6 epochs of a run; got 2"),
         ({"starts": 3, "validation_every": 3}, r"first 2 epochs, but --validation-every 3 .*raise --start-epochs to 3"),
