@@ -184,7 +184,7 @@ void maxout_conv_forward(const Kernels& kernels, ConvShape shape, const float* x
     forward.pack(weight, item / shape.pieces, item % shape.pieces);
   });
   parallel_for(threads, shape.batch * blocks, [&](Workspace& workspace, std::int64_t item) {
-    const std::int64_t b = item / blocks, block = item % blocks;
+    const std::int64_t b = item % shape.batch, block = item / shape.batch;
     const std::int64_t at = (b * shape.channels + block * kernels.width) * shape.windows();
     forward.run(workspace, block, x + b * shape.in * shape.height * shape.width, y + at, index + at);
   });

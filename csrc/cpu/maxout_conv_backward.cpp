@@ -32,6 +32,16 @@ struct Winner {
   float value;
 };
 
+// What a window's byte says: how far from its first position, and which piece.
+struct Candidate {
+  std::int32_t offset, piece;
+};
+
+// Where a row of the weight lies: its place in the panel of its block, and the block's first list of positions.
+struct RowPlace {
+  std::int32_t at, list;
+};
+
 // Entries in the order of their lists: list i is entries[begin[i] .. begin[i + 1]).
 struct Lists {
   std::int64_t count;
@@ -41,10 +51,10 @@ struct Lists {
 
 // What one work item keeps in its thread's workspace.
 struct Scratch {
-  float* plane;         // [positions] one channel's cotangent before pooling
-  std::uint8_t* piece;  // [positions] that won there
-  Winner* winners;      // of one image
-  Lists by_row;         // for the weight: where the winner's patch of x begins
+  float* plane;        // [positions] one channel's cotangent before pooling, zeros between channels
+  std::int32_t* seen;  // [positions] the last channel, of all images one by one, that found a winner there
+  Winner* winners;     // of one image
+  Lists by_row;        // for the weight: where the winner's patch of x begins
   Lists
       by_position;  // for the input: block by block of weights, where the winner's weights begin in the panel
   float* image;     // [padded height][padded width][in]
@@ -72,12 +82,13 @@ class Backward {
   const std::int64_t image_floats_;  // of a padded image, and a vector that may be read behind it
   const std::int64_t most_winners_;  // in one image
   std::int64_t parts_;
-  std::int32_t* place_;   // [positions] where a patch begins in the padded image
-  std::int32_t* offset_;  // [MOST_CANDIDATES] from a window's first position to the winner's
-  float* panels_;         // [kernel][chunks][rows][stride] the weights
-  float* sums_;           // [parts][rows][kernel][run]
-  float* bias_sums_;      // [parts][rows]
-  bool* used_;            // [parts] whether it has any sums
+  std::int32_t* place_;    // [positions] where a patch begins in the padded image
+  Candidate* candidates_;  // [MOST_CANDIDATES]
+  RowPlace* row_places_;   // [rows]
+  float* panels_;          // [kernel][chunks][rows][stride] the weights
+  float* sums_;            // [parts][rows][kernel][run]
+  float* bias_sums_;       // [parts][rows]
+  bool* used_;             // [parts] whether it has any sums
 
   std::int64_t first_column(std::int64_t chunk) const {
     return part(ceil_div(run_, kernels_.width), chunks_, chunk) * kernels_.width;
@@ -87,7 +98,8 @@ class Backward {
   }
   void pack(const float* weight, std::int64_t row) const;
   Scratch take(Workspace& workspace) const;
-  std::int64_t find_winners(const float* v_y, const std::uint8_t* index, const Scratch& s) const;
+  std::int64_t find_winners(std::int64_t b, const float* v_y, const std::uint8_t* index,
+                            const Scratch& s) const;
   void list(const Scratch& s, std::int64_t count) const;
   void copy_image(const float* x, float* image) const;
   void copy_back(const float* v_image, float* v_x) const;
@@ -118,12 +130,14 @@ Backward::Backward(const Kernels& kernels, const ConvShape& shape, const float* 
   const std::int64_t sum_floats = parameters ? parts_ * weights : 0;
   Workspace& shared = shared_workspace();
   reserve(shared, Workspace::bytes_for<std::int32_t>(shape.positions()) +
-                      Workspace::bytes_for<std::int32_t>(MOST_CANDIDATES) +
+                      Workspace::bytes_for<Candidate>(MOST_CANDIDATES) +
+                      Workspace::bytes_for<RowPlace>(shape.rows()) +
                       Workspace::bytes_for<float>(panel_floats) + Workspace::bytes_for<float>(sum_floats) +
                       Workspace::bytes_for<float>(parts_ * shape.rows()) +
                       Workspace::bytes_for<bool>(parts_));
   place_ = shared.take<std::int32_t>(shape.positions());
-  offset_ = shared.take<std::int32_t>(MOST_CANDIDATES);
+  candidates_ = shared.take<Candidate>(MOST_CANDIDATES);
+  row_places_ = shared.take<RowPlace>(shape.rows());
   panels_ = shared.take<float>(panel_floats);
   sums_ = shared.take<float>(sum_floats);
   bias_sums_ = shared.take<float>(parts_ * shape.rows());
@@ -133,8 +147,13 @@ Backward::Backward(const Kernels& kernels, const ConvShape& shape, const float* 
     place_[i] = std::int32_t((i / width * shape.padded_width() + i % width) * shape.in);
   for (std::int64_t i = 0; i < MOST_CANDIDATES; ++i) {
     const std::int64_t position = i / shape.pieces;
-    offset_[i] = std::int32_t(position / shape.pool * width + position % shape.pool);
+    candidates_[i] = {std::int32_t(position / shape.pool * width + position % shape.pool),
+                      std::int32_t(i % shape.pieces)};
   }
+  const std::int64_t rows_per_block = channels_per_block_ * shape.pieces;
+  for (std::int64_t i = 0; i < shape.rows(); ++i)
+    row_places_[i] = {std::int32_t(i % rows_per_block * stride_),
+                      std::int32_t(i / rows_per_block * shape.positions())};
   if (input) {
     parallel_for(threads, shape.rows(), [&](Workspace&, std::int64_t row) { pack(weight, row); });
   }
@@ -156,7 +175,7 @@ void Backward::pack(const float* weight, std::int64_t row) const {
 
 Scratch Backward::take(Workspace& workspace) const {
   const std::int64_t positions = shape_.positions(), listed = blocks_ * positions;
-  reserve(workspace, Workspace::bytes_for<float>(positions) + Workspace::bytes_for<std::uint8_t>(positions) +
+  reserve(workspace, Workspace::bytes_for<float>(positions) + Workspace::bytes_for<std::int32_t>(positions) +
                          Workspace::bytes_for<Winner>(most_winners_ + 1) +
                          Workspace::bytes_for<std::int64_t>(shape_.rows() + 1) +
                          Workspace::bytes_for<std::int64_t>(listed + 1) +
@@ -164,36 +183,45 @@ Scratch Backward::take(Workspace& workspace) const {
                          2 * Workspace::bytes_for<float>(image_floats_));
   Scratch s;
   s.plane = workspace.take<float>(positions);
-  s.piece = workspace.take<std::uint8_t>(positions);
+  s.seen = workspace.take<std::int32_t>(positions);
   s.winners = workspace.take<Winner>(most_winners_ + 1);
   s.by_row = {shape_.rows(), workspace.take<std::int64_t>(shape_.rows() + 1),
               workspace.take<Entry>(most_winners_)};
   s.by_position = {listed, workspace.take<std::int64_t>(listed + 1), workspace.take<Entry>(most_winners_)};
   s.image = workspace.take<float>(image_floats_);
   s.v_image = workspace.take<float>(image_floats_);
-  std::memset(s.piece, 0, positions);
+  std::fill_n(s.plane, positions, 0.0f);
+  std::fill_n(s.seen, positions, -1);
   std::fill_n(s.image, image_floats_, 0.0f);  // the border stays so
   return s;
 }
 
-// Spread the cotangent of one image's windows over the positions that won them. Returns how many winners there are.
-std::int64_t Backward::find_winners(const float* v_y, const std::uint8_t* index, const Scratch& s) const {
-  const std::int64_t positions = shape_.positions(), width = shape_.conv_width();
+// Add up the cotangent of image b's windows at the positions that won them. Returns how many winners there are.
+std::int64_t Backward::find_winners(std::int64_t b, const float* v_y, const std::uint8_t* index,
+                                    const Scratch& s) const {
+  const std::int64_t width = shape_.conv_width();
   std::int64_t count = 0;
   for (std::int64_t u = 0; u < shape_.channels; ++u) {
-    std::fill_n(s.plane, positions, 0.0f);
+    const std::int32_t channel = std::int32_t(b * shape_.channels + u);
+    // Without branches that nobody could predict: every winner is written, only what is new moves the next.
+    std::int64_t found = count;
     for (std::int64_t r = 0; r < shape_.pooled_height; ++r) {
-      const std::int64_t first = r * shape_.stride * width;
-      for (std::int64_t c = 0; c < shape_.pooled_width; ++c, ++v_y, ++index) {
-        const std::int64_t at = first + c * shape_.stride + offset_[*index];
+      std::int64_t first = r * shape_.stride * width;
+      for (std::int64_t c = 0; c < shape_.pooled_width; ++c, ++v_y, ++index, first += shape_.stride) {
+        const Candidate candidate = candidates_[*index];
+        const std::int64_t at = first + candidate.offset;
+        s.winners[found] = {std::int32_t(at), std::int32_t(u * shape_.pieces) + candidate.piece, 0};
+        found += s.seen[at] != channel;
+        s.seen[at] = channel;
         s.plane[at] += *v_y;
-        s.piece[at] = std::uint8_t(*index % shape_.pieces);
       }
     }
-    // Without a branch that nobody could predict: every position is written, only a non-zero one moves the next.
-    for (std::int64_t i = 0; i < positions; ++i) {
-      s.winners[count] = {std::int32_t(i), std::int32_t(u * shape_.pieces + s.piece[i]), s.plane[i]};
-      count += s.plane[i] != 0;
+    for (std::int64_t i = count; i < found; ++i) {
+      Winner winner = s.winners[i];
+      winner.value = s.plane[winner.position];
+      s.plane[winner.position] = 0;
+      s.winners[count] = winner;
+      count += winner.value != 0;
     }
   }
   return count;
@@ -213,18 +241,17 @@ void fill_lists(const Lists& out, const Winner* winners, std::int64_t count, con
 void Backward::list(const Scratch& s, std::int64_t count) const {
   if (parameters_) {
     fill_lists(
-        s.by_row, s.winners, count, [](const Winner& w) { return std::int64_t(w.row); },
+        s.by_row, s.winners, count, [](const Winner& w) { return w.row; },
         [&](const Winner& w) {
           return Entry{place_[w.position], w.value};
         });
   }
   if (input_) {
-    const std::int64_t rows = channels_per_block_ * shape_.pieces, positions = shape_.positions();
     fill_lists(
         s.by_position, s.winners, count,
-        [&](const Winner& w) { return w.row / rows * positions + w.position; },
+        [&](const Winner& w) { return row_places_[w.row].list + w.position; },
         [&](const Winner& w) {
-          return Entry{std::int32_t(w.row % rows * stride_), w.value};
+          return Entry{row_places_[w.row].at, w.value};
         });
   }
 }
@@ -301,7 +328,7 @@ void Backward::run(Workspace& workspace, std::int64_t p, const float* v_y, const
       if (input_) std::fill_n(v_x + b * inputs, inputs, 0.0f);
       continue;
     }
-    list(s, find_winners(v_y + b * outputs, index + b * outputs, s));
+    list(s, find_winners(b, v_y + b * outputs, index + b * outputs, s));
     if (parameters_) {
       copy_image(x + b * inputs, s.image);
       add_weight(s, p);
