@@ -102,8 +102,10 @@ def _serves_on_cpu(
         f"square kernels and windows within the convolution; x is {x.dtype} {tuple(x.shape)}, weight {weight.dtype} "
         f"{tuple(weight.shape)}"
     )
-    fits = weight.shape[2] == weight.shape[3] and min(pad, stride - 1, pool - 1) >= 0 and 0 not in (*x.shape, *weight.shape)
-    fits = fits and min(_shape(x, weight, pieces, pad, pool, stride).values()) >= 0
+    fits = weight.shape[2] == weight.shape[3] and min(pad, stride - 1, pool - 1) >= 0
+    if fits:
+        sizes = _shape(x, weight, pieces, pad, pool, stride)
+        fits = all(size > 0 for name, size in sizes.items() if name != "pad")
     return native.chosen(backend, "maxout_conv_forward", x.device.type, supported and fits, why_not)
 
 
@@ -146,9 +148,7 @@ def _forward(
     return y, index
 
 
-def _empty_result(
-    x: Tensor, weight: Tensor, pieces: int, pad: int, pool: int, stride: int
-) -> tuple[Tensor, Tensor]:
+def _empty_result(x: Tensor, weight: Tensor, pieces: int, pad: int, pool: int, stride: int) -> tuple[Tensor, Tensor]:
     shape = _shape(x, weight, pieces, pad, pool, stride)
     y = x.new_empty([shape[side] for side in ("batch", "channels", "pooled_height", "pooled_width")])
     return y, torch.empty_like(y, dtype=torch.uint8)
@@ -244,9 +244,7 @@ def _maxout_conv_backward(
 
 
 @_maxout_conv.register_fake
-def _(
-    x: Tensor, weight: Tensor, bias: Tensor, pieces: int, pad: int, pool: int, stride: int
-) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, weight: Tensor, bias: Tensor, pieces: int, pad: int, pool: int, stride: int) -> tuple[Tensor, Tensor]:
     return _empty_result(x, weight, pieces, pad, pool, stride)
 
 
