@@ -23,8 +23,8 @@ namespace gancli {
 namespace {
 
 // Parts of the batch, each with sums of its own for the weight: enough for many threads, and few enough for the caches
-// unless that leaves too few.
-constexpr std::int64_t MAX_PARTS = 64, MIN_PARTS = 8, SUMS_BYTES = 16 << 20;
+// unless that leaves too few; some images in each, since adding up a part costs about as much as adding an image to it.
+constexpr std::int64_t MAX_PARTS = 64, MIN_PARTS = 8, SUMS_BYTES = 16 << 20, PART_IMAGES = 4;
 
 // A position that one or more windows chose, through a row of the weight.
 struct Winner {
@@ -96,7 +96,7 @@ class Backward {
   int columns(std::int64_t chunk) const {
     return int(std::min(first_column(chunk + 1), run_) - first_column(chunk));
   }
-  void pack(const float* weight, std::int64_t row) const;
+  void pack(Workspace& workspace, const float* weight, std::int64_t row) const;
   Scratch take(Workspace& workspace) const;
   std::int64_t find_winners(std::int64_t b, const float* v_y, const std::uint8_t* index,
                             const Scratch& s) const;
@@ -124,7 +124,7 @@ Backward::Backward(const Kernels& kernels, const ConvShape& shape, const float* 
   const std::int64_t weights = shape.rows() * shape.weights();
   if (parameters) {
     const std::int64_t fitting = SUMS_BYTES / (weights * std::int64_t(sizeof(float)));
-    parts_ = std::min(shape.batch, std::clamp(fitting, MIN_PARTS, MAX_PARTS));
+    parts_ = std::min(ceil_div(shape.batch, PART_IMAGES), std::clamp(fitting, MIN_PARTS, MAX_PARTS));
   }
   const std::int64_t panel_floats = input ? shape.kernel * chunks_ * shape.rows() * stride_ : 0;
   const std::int64_t sum_floats = parameters ? parts_ * weights : 0;
@@ -155,20 +155,22 @@ Backward::Backward(const Kernels& kernels, const ConvShape& shape, const float* 
     row_places_[i] = {std::int32_t(i % rows_per_block * stride_),
                       std::int32_t(i / rows_per_block * shape.positions())};
   if (input) {
-    parallel_for(threads, shape.rows(), [&](Workspace&, std::int64_t row) { pack(weight, row); });
+    parallel_for(threads, shape.rows(),
+                 [&](Workspace& workspace, std::int64_t row) { pack(workspace, weight, row); });
   }
 }
 
 // Copy a row of the weight, [in][kernel][kernel], into its places in the panels.
-void Backward::pack(const float* weight, std::int64_t row) const {
-  const float* const from = weight + row * shape_.weights();
+void Backward::pack(Workspace& workspace, const float* weight, std::int64_t row) const {
+  const std::int64_t places = shape_.kernel * shape_.kernel;
+  reserve(workspace, Workspace::bytes_for<float>(shape_.weights()));
+  float* const turned = workspace.take<float>(shape_.weights());  // [kernel][kernel][in]
+  kernels_.layers->transpose_block(int(shape_.in), int(places), weight + row * shape_.weights(), places,
+                                   turned, shape_.in, false);
   for (std::int64_t r = 0; r < shape_.kernel; ++r) {
     for (std::int64_t chunk = 0; chunk < chunks_; ++chunk) {
-      float* const to = panels_ + ((r * chunks_ + chunk) * shape_.rows() + row) * stride_;
-      const std::int64_t first = first_column(chunk), count = columns(chunk);
-      for (std::int64_t i = 0; i < count; ++i)
-        to[i] = from[((first + i) % shape_.in * shape_.kernel + r) * shape_.kernel + (first + i) / shape_.in];
-      std::fill(to + count, to + stride_, 0.0f);
+      kernels_.layers->copy_block(1, columns(chunk), turned + r * run_ + first_column(chunk), 0,
+                                  panels_ + ((r * chunks_ + chunk) * shape_.rows() + row) * stride_, 0);
     }
   }
 }
