@@ -148,6 +148,9 @@ GANCLI_INLINE void convolve_tile(int num_rows, int kernel, const int64_t* offset
   for (int i = 0; i < num_rows; ++i) {
     const float* from = x + offsets[i];
     for (int k = 0; k < kernel; ++k, ++from, lanes += LANES) {
+      // Else the compiler keeps what the next k reads again and moves it from register to register, for which the
+      // ports of the multiply-adds are needed; broadcasts from memory cost them nothing.
+      __asm__("" : "+r"(from));
       V weights[N];
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) weights[n] = load(lanes + n * WIDTH);

@@ -14,6 +14,11 @@ from gancli.ops import checks, maxout_pool, native
 from gancli.ops.gradients import needed, room_for_gradient
 from gancli.ops.maxout_pool import MOST_CANDIDATES, windows
 
+# Behind pieces and windows at most this share of the convolution's result has a gradient; with more of it, or with few
+# positions to read large weights for, torch's dense products are faster (benchmarks/RESULTS.md).
+_MOST_WINNERS = 1 / 3
+_FEW_POSITIONS, _LARGE_WEIGHT = 25, 2**19
+
 
 def maxout_conv2d(
     x: Tensor, weight: Tensor, bias: Tensor, *, pieces: int, pad: int, pool: int, stride: int, backend: str = "auto"
@@ -25,7 +30,8 @@ def maxout_conv2d(
     Windows that reach over the lower or right edge count. Of several candidates that tie, the gradient goes to the
     first position, row by row, and there to the lowest piece. On a GPU cuDNN convolves and one kernel does the rest, so
     that biases, pieces and windows are gone through once and the winners alone are kept. On the CPU the native path
-    does all of it in one pass, and backward goes through the winners alone.
+    does all of it in one pass, and backward goes through the winners alone; "auto" leaves to torch what that does not
+    pay for, by a rule that knows the shapes alone.
 
     Args:
         x: (batch, in, height, width) float.
@@ -106,7 +112,18 @@ def _serves_on_cpu(
     if fits:
         sizes = _shape(x, weight, pieces, pad, pool, stride)
         fits = all(size > 0 for name, size in sizes.items() if name != "pad")
-    return native.chosen(backend, "maxout_conv_forward", x.device.type, supported and fits, why_not)
+    if not native.chosen(backend, "maxout_conv_forward", x.device.type, supported and fits, why_not):
+        return False
+    return _pays(weight, **sizes) or native.requested_backend(backend) == "native"
+
+
+def _pays(weight: Tensor, **sizes: int) -> bool:
+    """Say whether a layer of these sizes is faster on the native path than in torch."""
+    side = 2 * sizes["pad"] - sizes["kernel"] + 1
+    positions = (sizes["height"] + side) * (sizes["width"] + side)
+    winners = sizes["pooled_height"] * sizes["pooled_width"] / (positions * sizes["pieces"])
+    few = positions < _FEW_POSITIONS and weight.numel() > _LARGE_WEIGHT
+    return winners <= _MOST_WINNERS and not few
 
 
 def _shape(x: Tensor, weight: Tensor, pieces: int, pad: int, pool: int, stride: int) -> dict[str, int]:
@@ -159,11 +176,11 @@ def _backward(
     index: Tensor,
     x: Tensor,
     weight: Tensor,
+    needs: list[bool],
     pieces: int,
     pad: int,
     pool: int,
     stride: int,
-    needs: list[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients v_x, v_weight, v_bias of the cotangent v_y; None where not needed."""
     v_y, index, x, weight = v_y.contiguous(), index.contiguous(), x.contiguous(), weight.contiguous()
@@ -200,7 +217,7 @@ class _MaxoutConv(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, v_y: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, index = ctx.saved_tensors
-        gradients = _backward(v_y, index, x, weight, *ctx.settings, needed(ctx, (x, weight, bias)))
+        gradients = _backward(v_y, index, x, weight, needed(ctx, (x, weight, bias)), *ctx.settings)
         return (*gradients, None, None, None, None)
 
 
@@ -223,8 +240,8 @@ def _maxout_conv(
 @torch.library.custom_op(
     "gancli::maxout_conv2d_backward",
     mutates_args=(),
-    schema="(Tensor v_y, Tensor index, Tensor x, Tensor weight, int pieces, int pad, int pool, int stride,"
-    " bool[] needs) -> Tensor[]",
+    schema="(Tensor v_y, Tensor index, Tensor x, Tensor weight, bool[] needs, int pieces, int pad, int pool,"
+    " int stride) -> Tensor[]",
     device_types="cpu",
 )
 def _maxout_conv_backward(
@@ -232,14 +249,14 @@ def _maxout_conv_backward(
     index: Tensor,
     x: Tensor,
     weight: Tensor,
+    needs: list[bool],
     pieces: int,
     pad: int,
     pool: int,
     stride: int,
-    needs: list[bool],
 ) -> list[Tensor]:
     """Return v_x, v_weight, v_bias, less those that are not needed."""
-    gradients = _backward(v_y, index, x, weight, pieces, pad, pool, stride, needs)
+    gradients = _backward(v_y, index, x, weight, needs, pieces, pad, pool, stride)
     return [gradient for gradient in gradients if gradient is not None]
 
 
@@ -254,11 +271,11 @@ def _(
     index: Tensor,
     x: Tensor,
     weight: Tensor,
+    needs: list[bool],
     pieces: int,
     pad: int,
     pool: int,
     stride: int,
-    needs: list[bool],
 ) -> list[Tensor]:
     gradients = (x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(weight.shape[0]))
     return [gradient for gradient, need in zip(gradients, needs, strict=True) if need]
@@ -273,7 +290,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _differentiate(ctx: Any, v_y: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, index = ctx.saved_tensors
     needs = list(ctx.needs_input_grad[:3])
-    found = iter(_maxout_conv_backward(v_y, index, x, weight, *ctx.settings, needs))
+    found = iter(_maxout_conv_backward(v_y, index, x, weight, needs, *ctx.settings))
     return (*(next(found) if need else None for need in needs), None, None, None, None)
 
 

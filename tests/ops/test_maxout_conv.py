@@ -194,9 +194,9 @@ def test_only_the_gradients_that_are_needed_are_computed(native_route, wanted: t
     inputs = [t.detach() for t in tensors]
     y, index = torch.ops.gancli.maxout_conv2d(*inputs, **settings)
     v_y = torch.randn_like(y)
-    everything = torch.ops.gancli.maxout_conv2d_backward(v_y, index, *inputs[:2], *settings.values(), [True] * 3)
+    everything = torch.ops.gancli.maxout_conv2d_backward(v_y, index, *inputs[:2], [True] * 3, *settings.values())
     needs = [n in wanted for n in range(3)]
-    some = torch.ops.gancli.maxout_conv2d_backward(v_y, index, *inputs[:2], *settings.values(), needs)
+    some = torch.ops.gancli.maxout_conv2d_backward(v_y, index, *inputs[:2], needs, *settings.values())
     assert len(some) == len(wanted)
     assert all(torch.equal(a, everything[n]) for a, n in zip(some, wanted, strict=True))
     for n in wanted:
@@ -213,7 +213,7 @@ def test_gradients_of_one_leaf_skip_the_others_and_reuse_the_old_one(
     original, asked = module._backward, []
 
     def spy(*arguments: object) -> object:
-        asked.append(arguments[-1])
+        asked.append(arguments[4])
         return original(*arguments)
 
     monkeypatch.setattr(module, "_backward", spy)
@@ -260,8 +260,24 @@ def test_torch_knows_the_operators() -> None:
     for needs in ([True, True, True], [True, False, True], [False, True, False]):
         torch.library.opcheck(
             torch.ops.gancli.maxout_conv2d_backward.default,
-            (torch.randn_like(y), index, x.detach(), weight.detach(), *values, needs),
+            (torch.randn_like(y), index, x.detach(), weight.detach(), needs, *values),
         )
+
+
+@pytest.mark.parametrize(
+    ("case", "own"),
+    [
+        (CASES[0], True),
+        ((1, 64, 6, 6, 64, 2, 3, 0, 2, 2), True),
+        ((1, 2, 6, 6, 4, 2, 3, 1, 1, 1), False),  # half of the convolution's result has a gradient
+        ((1, 256, 4, 4, 256, 2, 3, 1, 2, 2), False),  # 16 positions for 1.2 million weights
+    ],
+)
+def test_auto_takes_the_native_path_where_it_pays(native_route, case: tuple[int, ...], own: bool) -> None:
+    tensors, settings = made(case)
+    for backend, expected in (("auto", own), ("native", True), ("torch", False)):
+        y = maxout_conv2d(*tensors, **settings, backend=backend)
+        assert ("MaxoutConv" in y.grad_fn.name()) == expected
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
@@ -271,7 +287,7 @@ def test_it_compiles_without_a_graph_break() -> None:
     tensors, settings = made(CASES[1])
 
     def loss(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return maxout_conv2d(x, weight, bias, **settings, backend="native").square().sum()
+        return maxout_conv2d(x, weight, bias, **settings).square().sum()
 
     torch._dynamo.reset()
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
