@@ -1,8 +1,8 @@
-"""A maxout layer beside eager torch and torch.compile: forward, backward, and both."""
+"""Maxout layers beside eager torch and torch.compile, maxout convolutions beside eager: forward, backward, both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -12,15 +12,22 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks.common import Contender, give_out, interleave, machine, machine_in_words, make_table
-from gancli.ops import maxout
+from gancli.ops import maxout, maxout_conv2d, maxout_conv2d_reference
 
 # batch, in, units, pieces: the layers of the MNIST and of the CIFAR-10 discriminator. D sees data and samples at once.
 SHAPES = [(100, 784, 240, 5), (200, 784, 240, 5), (200, 240, 240, 5), (200, 3072, 1600, 5)]
+# batch, in, side, channels, pieces, kernel, pad, pool, stride: the convolutions of the discriminator of cifar10-conv.
+CONVOLUTIONS = [
+    (256, 3, 32, 32, 2, 8, 4, 4, 2),
+    (256, 32, 16, 32, 2, 8, 3, 4, 2),
+    (256, 32, 7, 192, 2, 5, 3, 2, 2),
+]
 # Largest error that may be timed, relative to the norm of the float64 result. Sums agree to 1e-6; a row that takes the
 # other of two pieces which are equal up to rounding is one of 100 × 240 parts of the gradients, 6e-3 of their norm.
 LARGEST_ERROR = 2e-2
 
-Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
+PARTS = ("forward", "backward", "both")
+Layer = Callable[..., Tensor]
 
 
 def eager(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -48,21 +55,44 @@ def contenders() -> dict[str, Layer]:
 
 
 def compare(batch: int, inputs: int, units: int, pieces: int, rounds: int) -> list[dict[str, Any]]:
-    """Check and time one shape; returns a case each for forward, backward and both."""
-    x = torch.rand(batch, inputs).requires_grad_()
-    weight = torch.randn(units, pieces, inputs).requires_grad_()
-    bias = torch.randn(units, pieces).requires_grad_()
-    v_y = torch.randn(batch, units)
-    inputs_ = (x, weight, bias)
-    layers = contenders()
+    """Check and time one maxout layer; returns a case each for forward, backward and both."""
+    tensors = (torch.rand(batch, inputs), torch.randn(units, pieces, inputs), torch.randn(units, pieces))
+    work = {part: operations(batch, inputs, units, pieces, part) for part in PARTS}
+    about = {"layer": f"{inputs} → {units}×{pieces}", "batch": batch}
+    return [{**about, **case} for case in measure(tensors, contenders(), eager, work, rounds)]
 
-    exact = [t.detach().double().requires_grad_() for t in inputs_]
-    truth = eager(*exact)
-    truths = [truth, *torch.autograd.grad(truth, exact, v_y.double())]
+
+def compare_convolution(
+    batch: int, inputs: int, side: int, channels: int, pieces: int, kernel: int, *window: int, rounds: int
+) -> list[dict[str, Any]]:
+    """Check and time one maxout convolution; `window` is pad, pool and stride."""
+    settings = {"pieces": pieces, **dict(zip(("pad", "pool", "stride"), window, strict=True))}
+    weight = torch.randn(channels * pieces, inputs, kernel, kernel)
+    tensors = (torch.randn(batch, inputs, side, side), weight, torch.randn(channels * pieces))
+    layers: dict[str, Layer] = {
+        "gancli": lambda *tensors: maxout_conv2d(*tensors, **settings, backend="native"),
+        "torch eager": lambda *tensors: maxout_conv2d_reference(*tensors, **settings),
+    }
+    winners = 2.0 * layers["torch eager"](*tensors).numel() * inputs * kernel**2
+    dense = 2.0 * batch * (side + 2 * settings["pad"] - kernel + 1) ** 2 * weight.numel()
+    work = {"forward": dense, "backward": 2 * winners, "both": dense + 2 * winners}
+    about = {"layer": f"{inputs}×{side}×{side} → {channels}×{pieces}, kernel {kernel}", "batch": batch}
+    return [{**about, **case} for case in measure(tensors, layers, layers["torch eager"], work, rounds)]
+
+
+def measure(
+    tensors: tuple[Tensor, ...], layers: Mapping[str, Layer], truth: Layer, work: Mapping[str, float], rounds: int
+) -> list[dict[str, Any]]:
+    """Check the ways to compute a layer of x, weight and bias against `truth` in float64, and time them."""
+    inputs = [t.requires_grad_() for t in tensors]
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    y = truth(*exact)
+    v_y = torch.randn(y.shape)
+    truths = [y, *torch.autograd.grad(y, exact, v_y.double())]
     errors = {}
     for name, layer in layers.items():
-        y = layer(*inputs_)
-        found = [y, *torch.autograd.grad(y, inputs_, v_y)]
+        y = layer(*inputs)
+        found = [y, *torch.autograd.grad(y, inputs, v_y)]
         errors[name] = max(
             float((a.detach() - b.detach()).norm() / b.detach().norm()) for a, b in zip(found, truths, strict=True)
         )
@@ -70,22 +100,20 @@ def compare(batch: int, inputs: int, units: int, pieces: int, rounds: int) -> li
             raise SystemExit(f"{name} is off by {errors[name]:.1e} of the norm: nothing to time.")
 
     # The graph of one forward pass serves all timed backward passes.
-    graphs = {name: layer(*inputs_) for name, layer in layers.items()}
+    graphs = {name: layer(*inputs) for name, layer in layers.items()}
 
     def run(name: str, layer: Layer, part: str) -> Callable[[], Tensor]:
         if part == "forward":
-            return lambda: layer(*inputs_)
+            return lambda: layer(*inputs)
         if part == "backward":
-            return lambda: torch.autograd.grad(graphs[name], inputs_, v_y, retain_graph=True)[0]
-        return lambda: torch.autograd.grad(layer(*inputs_), inputs_, v_y)[0]
+            return lambda: torch.autograd.grad(graphs[name], inputs, v_y, retain_graph=True)[0]
+        return lambda: torch.autograd.grad(layer(*inputs), inputs, v_y)[0]
 
     cases = []
-    for part in ("forward", "backward", "both"):
+    for part in PARTS:
         timings = interleave([Contender(name, run(name, layer, part)) for name, layer in layers.items()], rounds=rounds)
-        work = operations(batch, inputs, units, pieces, part)
-        rows = [{**t.summary(work, timings[0]), "max_relative_error": errors[t.name]} for t in timings]
-        shape = {"batch": batch, "in": inputs, "units": units, "pieces": pieces}
-        cases.append({**shape, "part": part, "contenders": rows})
+        rows = [{**t.summary(work[part], timings[0]), "max_relative_error": errors[t.name]} for t in timings]
+        cases.append({"part": part, "contenders": rows})
     return cases
 
 
@@ -100,7 +128,7 @@ def show(results: dict[str, Any], console: Console) -> None:
     for case in results["cases"]:
         for n, row in enumerate(case["contenders"]):
             table.add_row(
-                f"{case['in']} → {case['units']}×{case['pieces']}" if n == 0 else "",
+                case["layer"] if n == 0 else "",
                 str(case["batch"]) if n == 0 else "",
                 case["part"] if n == 0 else "",
                 row["name"],
@@ -117,9 +145,14 @@ def show(results: dict[str, Any], console: Console) -> None:
 @click.command("maxout")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.option("--rounds", default=31, show_default=True, type=click.IntRange(min=1), help="Interleaved rounds.")
-def command(as_json: bool, rounds: int) -> None:
+@click.option("--layers", type=click.Choice(["dense", "conv"]), help="Only these.")
+def command(as_json: bool, rounds: int, layers: str | None) -> None:
     """Measure maxout layers of the paper's discriminators, forward and backward."""
     torch.manual_seed(0)
-    cases = [case for shape in SHAPES for case in compare(*shape, rounds)]
+    cases: list[dict[str, Any]] = []
+    if layers != "conv":
+        cases += [case for shape in SHAPES for case in compare(*shape, rounds)]
+    if layers != "dense":
+        cases += [case for shape in CONVOLUTIONS for case in compare_convolution(*shape, rounds=rounds)]
     results: dict[str, Any] = {"machine": machine(), "cases": cases}
     give_out(results, as_json, show)

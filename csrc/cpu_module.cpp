@@ -11,6 +11,7 @@
 #include "cpu/elementwise.h"
 #include "cpu/isa.h"
 #include "cpu/maxout.h"
+#include "cpu/maxout_conv.h"
 #include "cpu/measure.h"
 #include "cpu/meeting.h"
 #include "cpu/parzen.h"
@@ -79,6 +80,34 @@ void maxout_backward(std::uintptr_t v_y, std::uintptr_t index, std::uintptr_t x,
                           pointer<float>(v_bias), threads);
 }
 
+gancli::ConvShape conv_shape(const py::dict& sizes) {
+  const auto size = [&](const char* name) { return sizes[name].cast<std::int64_t>(); };
+  return {size("batch"),    size("in"),     size("height"),        size("width"),
+          size("channels"), size("pieces"), size("pool"),          size("kernel"),
+          size("pad"),      size("stride"), size("pooled_height"), size("pooled_width")};
+}
+
+void maxout_conv_forward(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, const py::dict& shape,
+                         std::uintptr_t y, std::uintptr_t index, int threads, const std::string& isa) {
+  const gancli::Kernels& kernels = kernels_named(isa);
+  const gancli::ConvShape sizes = conv_shape(shape);
+  py::gil_scoped_release release;
+  gancli::maxout_conv_forward(kernels, sizes, pointer<const float>(x), pointer<const float>(weight),
+                              pointer<const float>(bias), pointer<float>(y), pointer<std::uint8_t>(index),
+                              threads);
+}
+
+void maxout_conv_backward(std::uintptr_t v_y, std::uintptr_t index, std::uintptr_t x, std::uintptr_t weight,
+                          const py::dict& shape, std::uintptr_t v_x, std::uintptr_t v_weight,
+                          std::uintptr_t v_bias, int threads, const std::string& isa) {
+  const gancli::Kernels& kernels = kernels_named(isa);
+  const gancli::ConvShape sizes = conv_shape(shape);
+  py::gil_scoped_release release;
+  gancli::maxout_conv_backward(kernels, sizes, pointer<const float>(v_y), pointer<const std::uint8_t>(index),
+                               pointer<const float>(x), pointer<const float>(weight), pointer<float>(v_x),
+                               pointer<float>(v_weight), pointer<float>(v_bias), threads);
+}
+
 void dropout(std::uintptr_t x, std::uintptr_t y, std::int64_t count, std::uint64_t seed, double keep,
              int threads, const std::string& isa) {
   const gancli::Kernels& kernels = kernels_named(isa);
@@ -137,6 +166,14 @@ PYBIND11_MODULE(_cpu, module) {
              py::arg("v_x"), py::arg("v_weight"), py::arg("v_bias"), py::arg("threads"), py::arg("isa") = "",
              "Write the gradients whose address is not 0 (cpu/maxout.h).");
 
+  module.def("maxout_conv_forward", &maxout_conv_forward, py::arg("x"), py::arg("weight"), py::arg("bias"),
+             py::arg("shape"), py::arg("y"), py::arg("index"), py::arg("threads"), py::arg("isa") = "",
+             "Write y and index (cpu/maxout_conv.h); shape names the fields of ConvShape.");
+  module.def("maxout_conv_backward", &maxout_conv_backward, py::arg("v_y"), py::arg("index"), py::arg("x"),
+             py::arg("weight"), py::arg("shape"), py::arg("v_x"), py::arg("v_weight"), py::arg("v_bias"),
+             py::arg("threads"), py::arg("isa") = "",
+             "Write the gradients whose address is not 0 (cpu/maxout_conv.h).");
+
   module.attr("turn_stride") = gancli::TURN_STRIDE;
   module.def(
       "meet",
@@ -158,8 +195,8 @@ PYBIND11_MODULE(_cpu, module) {
              py::arg("keep"), py::arg("threads"), py::arg("isa") = "",
              "Write x/keep or 0 to y (cpu/elementwise.h).");
   module.def("momentum_update", &momentum_update, py::arg("parameters"), py::arg("velocities"),
-             py::arg("gradients"), py::arg("counts"), py::arg("parts"), py::arg("strides"), py::arg("momentum"),
-             py::arg("lr"), py::arg("threads"), py::arg("isa") = "",
+             py::arg("gradients"), py::arg("counts"), py::arg("parts"), py::arg("strides"),
+             py::arg("momentum"), py::arg("lr"), py::arg("threads"), py::arg("isa") = "",
              "Update velocities and parameters in place (cpu/elementwise.h).");
 
   module.def(

@@ -134,6 +134,102 @@ void gather(int64_t num_entries, const Entry* entries, const float* panel, int c
   gather_columns<GATHER_VECTORS>(num_entries, entries, panel, columns, out, fresh);
 }
 
+// ---- maxout convolution ---------------------------------------------------------------------------------
+
+template <int R, int N>
+GANCLI_INLINE void convolve_tile(int num_rows, int kernel, const int64_t* offsets, const float* x,
+                                 const float* lanes, float* tile, bool fresh) {
+  V acc[R][N];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) acc[r][n] = zero();
+  }
+  for (int i = 0; i < num_rows; ++i) {
+    const float* from = x + offsets[i];
+    for (int k = 0; k < kernel; ++k, ++from, lanes += LANES) {
+      // Else the compiler keeps what the next k reads again and moves it from register to register, for which the
+      // ports of the multiply-adds are needed; broadcasts from memory cost them nothing.
+      __asm__("" : "+r"(from));
+      V weights[N];
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) weights[n] = load(lanes + n * WIDTH);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const V value = broadcast(from + r);
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) acc[r][n] = fma(value, weights[n], acc[r][n]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) {
+      float* out = tile + r * LANES + n * WIDTH;
+      store(out, fresh ? acc[r][n] : add(load(out), acc[r][n]));
+    }
+  }
+}
+
+template <int R>
+GANCLI_INLINE void convolve_positions(int num_positions, int num_lanes, int num_rows, int kernel,
+                                      const int64_t* offsets, const float* x, const float* lanes, float* tile,
+                                      bool fresh) {
+  if (num_positions == R) {
+    if (VECTORS > 1 && num_lanes <= WIDTH) {
+      convolve_tile<R, 1>(num_rows, kernel, offsets, x, lanes, tile, fresh);
+    } else {
+      convolve_tile<R, VECTORS>(num_rows, kernel, offsets, x, lanes, tile, fresh);
+    }
+  } else if constexpr (R > 1) {
+    convolve_positions<R - 1>(num_positions, num_lanes, num_rows, kernel, offsets, x, lanes, tile, fresh);
+  }
+}
+
+void convolve(int num_positions, int num_lanes, int num_rows, int kernel, const int64_t* offsets,
+              const float* x, const float* lanes, float* tile, bool fresh) {
+  convolve_positions<ROWS>(num_positions, num_lanes, num_rows, kernel, offsets, x, lanes, tile, fresh);
+}
+
+void best_vector(int num_positions, int pieces, const float* tile, const float* bias, int first_piece,
+                 float* best, float* piece) {
+  for (int r = 0; r < num_positions; ++r, tile += LANES, best += WIDTH, piece += WIDTH) {
+    int j = 0;
+    V largest, which;
+    if (first_piece == 0) {
+      largest = add(load(tile), load(bias));
+      which = zero();
+      j = 1;
+    } else {
+      largest = load(best);
+      which = load(piece);
+    }
+    for (; j < pieces; ++j) {
+      const V v = add(load(tile + j * WIDTH), load(bias + j * WIDTH));
+      which = choose_greater(v, largest, scalar(float(first_piece + j)), which);
+      largest = choose_greater(v, largest, v, largest);
+    }
+    store(best, largest);
+    store(piece, which);
+  }
+}
+
+void best_position(int rows, int columns, int64_t row_stride, int pool, int pieces, const float* best,
+                   const float* piece, float* y, float* winner) {
+  V largest = load(best), which = load(piece);
+  for (int r = 0; r < rows; ++r, best += row_stride, piece += row_stride) {
+    for (int c = 0; c < columns; ++c) {
+      const V v = load(best + c * WIDTH);
+      const V candidate = add(load(piece + c * WIDTH), scalar(float((r * pool + c) * pieces)));
+      which = choose_greater(v, largest, candidate, which);
+      largest = choose_greater(v, largest, v, largest);
+    }
+  }
+  store(y, largest);
+  store(winner, which);
+}
+
 // ---- passes over memory ---------------------------------------------------------------------------------
 
 float sum(int64_t count, const float* row) {
@@ -223,5 +319,6 @@ void dropout(int64_t first_block, int64_t count, uint64_t seed, uint32_t last, f
   }
 }
 
-constexpr LayerKernels layer_kernels = {GATHER_VECTORS, copy_block, transpose_block, best_piece,
-                                        gather,         sum,        momentum,        dropout};
+constexpr LayerKernels layer_kernels = {GATHER_VECTORS, copy_block,  transpose_block, best_piece, gather,
+                                        convolve,       best_vector, best_position,   sum,        momentum,
+                                        dropout};

@@ -44,6 +44,23 @@ struct LayerKernels {
   void (*gather)(int64_t num_entries, const Entry* entries, const float* panel, int columns, float* out,
                  bool fresh);
 
+  // tile[r][l] (+)= Σ_i Σ_k x[offsets[i] + k + r] · lanes[i·kernel + k][l] for r < num_positions ≤ rows, i < num_rows,
+  // k < kernel: some rows of the kernels of `num_lanes` outputs, at neighbouring positions of an image.
+  //   lanes [num_rows·kernel][lanes];  tile [rows][lanes]
+  void (*convolve)(int num_positions, int num_lanes, int num_rows, int kernel, const int64_t* offsets,
+                   const float* x, const float* lanes, float* tile, bool fresh);
+
+  // As best_piece, for a tile of `convolve` whose vectors are the pieces of `width` channels each.
+  //   tile [num_positions][lanes];  bias [pieces][width];  best, piece [num_positions][width]
+  void (*best_vector)(int num_positions, int pieces, const float* tile, const float* bias, int first_piece,
+                      float* best, float* piece);
+
+  // The maximum over a window of rows × columns positions, and the first of them that reaches it, row by row:
+  // winner = (r·pool + c)·pieces + its piece. A NaN wins against every number.
+  //   best, piece: position r, c at + r·row_stride + c·width;  y, winner [width]
+  void (*best_position)(int rows, int columns, int64_t row_stride, int pool, int pieces, const float* best,
+                        const float* piece, float* y, float* winner);
+
   // Σ_k row[k]
   float (*sum)(int64_t count, const float* row);
 

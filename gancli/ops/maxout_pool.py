@@ -52,7 +52,7 @@ def maxout_pool(z: Tensor, bias: Tensor, *, pieces: int, pool: int, stride: int)
     return y
 
 
-def _windows(side: int, pool: int, stride: int) -> int:
+def windows(side: int, pool: int, stride: int) -> int:
     """Return how many windows begin within `side` values, to the end, as torch counts them."""
     windows = -(-(side - pool) // stride) + 1
     return windows - 1 if (windows - 1) * stride >= side else windows
@@ -65,8 +65,8 @@ def _shape(z_shape: torch.Size, pieces: int, pool: int, stride: int) -> dict[str
         "channels": channels // pieces,
         "height": height,
         "width": width,
-        "pooled_height": _windows(height, pool, stride),
-        "pooled_width": _windows(width, pool, stride),
+        "pooled_height": windows(height, pool, stride),
+        "pooled_width": windows(width, pool, stride),
         "pieces": pieces,
         "pool": pool,
         "stride": stride,
