@@ -66,7 +66,7 @@ def choose(backend: str, *, operation: str, device_type: str, supported: bool, w
     Args:
         backend: "auto", "torch" or "native"; "auto" defers to GANCLI_BACKEND.
         operation: the function that the native module must have; "dense" stands for that which only dense layers need.
-        device_type: "cpu" or "cuda", where the tensors are.
+        device_type: where the tensors are; there are kernels for "cpu" and "cuda".
         supported: whether the native kernel takes these inputs (dtype, sizes).
         why_not: if it does not, the reason in words.
 
@@ -92,6 +92,8 @@ def choose(backend: str, *, operation: str, device_type: str, supported: bool, w
 
 def _module_for(operation: str, device_type: str) -> tuple[ModuleType | None, str]:
     """Return the module that has a kernel for `operation` and runs here, or None and why there is none."""
+    if device_type not in ("cpu", "cuda"):
+        return None, f"there are no kernels for {device_type}"
     if device_type == "cuda":
         if operation not in CUDA_OPERATIONS:
             return None, f"there is no CUDA kernel for {operation}"

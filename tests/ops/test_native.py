@@ -56,6 +56,13 @@ def test_choose_never_falls_back_from_native_in_silence(
         choose("native", supported=supported, operation=operation)
 
 
+def test_choose_leaves_other_devices_to_torch(built: SimpleNamespace) -> None:
+    given = {"operation": "operate", "device_type": "mps", "supported": True, "why_not": "it computes in float32"}
+    assert native.choose("auto", **given) is None
+    with pytest.raises(UsageError, match="cannot run operate on mps: there are no kernels for mps"):
+        native.choose("native", **given)
+
+
 def test_choose_says_how_to_get_the_module(not_built: None) -> None:
     assert choose("auto") is None
     with pytest.raises(UsageError, match="install a compiler"):
