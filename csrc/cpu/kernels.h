@@ -82,7 +82,6 @@ struct RawRows {
   int64_t stride;       // in floats
   int columns;          // of the slab that hold data
   const float* centre;  // [depth], zero behind the data
-  double* squares;      // [STREAMED] Σ (row − centre)² is added
 };
 
 // Scalar products over one slab of the streamed rows with `num_kept` kept rows.
@@ -128,6 +127,9 @@ struct Kernels {
 
   // Scalar products of rows with rows. Given raw rows, those are centred on the way and left in task.streamed.
   void (*dot_rows)(const DotRows& task, const RawRows* raw);
+
+  // Σ row[k]²;  row [depth], a multiple of PAD
+  double (*squared_norm)(const float* row, int depth);
 
   // Fold the scores t = tile[r][l] + start[r] into the running log-sum-exp of their lanes, for all σ at once; the
   // tile is used up.

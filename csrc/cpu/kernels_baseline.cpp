@@ -73,8 +73,8 @@ GANCLI_INLINE V sum_each(const V* v) {
 
 }  // namespace
 
-const Kernels kernels_baseline = {"baseline", ROWS,         LANES,          WIDTH,         KEPT,
-                                  DOT_SLAB,   centre_row,   transpose_rows, multiply,      dot_rows,
-                                  score,      multiply_add, stream,         &layer_kernels};
+const Kernels kernels_baseline = {"baseline",   ROWS,       LANES,          WIDTH,    KEPT,
+                                  DOT_SLAB,     centre_row, transpose_rows, multiply, dot_rows,
+                                  squared_norm, score,      multiply_add,   stream,   &layer_kernels};
 
 }  // namespace gancli

@@ -35,7 +35,7 @@ constexpr int READ_AHEAD = 8192;
 
 double centre_row(const Slabs& slabs, const float* row, int64_t stride, const float* centre, float* out,
                   int64_t slab_distance) {
-  // Short sums per slab and lane, joined in double at the end: the norm is about as good as its rounding to float32.
+  // Short sums per SLAB columns and lane, joined in double at the end: the norm is about as good as its rounding to float32.
   V total = zero();
   int64_t first = 0;
   for (int i = 0; i < slabs.count; ++i, out += slab_distance) {
@@ -46,23 +46,26 @@ double centre_row(const Slabs& slabs, const float* row, int64_t stride, const fl
       for (int k = 0; k < valid; ++k) gathered[k] = row[(first + k) * stride];
       source = gathered;
     }
-    V squares = zero();
     int k = 0;
-    for (; k + WIDTH <= valid; k += WIDTH) {
-      prefetch(reinterpret_cast<const char*>(source + k) + READ_AHEAD);
-      const V v = sub(load(source + k), load(centre + first + k));
-      store(out + k, v);
-      squares = fma(v, v, squares);
-    }
-    if (k < valid) {
-      // The centre is zero behind its d numbers, so the padding is 0 − 0.
-      const V v = sub(load_first(source + k, valid - k), load(centre + first + k));
-      store(out + k, v);
-      squares = fma(v, v, squares);
-      k += WIDTH;
+    while (k < valid) {
+      const int end = valid - k < SLAB ? valid : k + SLAB;
+      V squares = zero();
+      for (; k + WIDTH <= end; k += WIDTH) {
+        prefetch(reinterpret_cast<const char*>(source + k) + READ_AHEAD);
+        const V v = sub(load(source + k), load(centre + first + k));
+        store(out + k, v);
+        squares = fma(v, v, squares);
+      }
+      if (k < end) {
+        // The centre is zero behind its d numbers, so the padding is 0 − 0.
+        const V v = sub(load_first(source + k, end - k), load(centre + first + k));
+        store(out + k, v);
+        squares = fma(v, v, squares);
+        k += WIDTH;
+      }
+      total = add(total, squares);
     }
     for (; k < padded; k += WIDTH) store(out + k, zero());
-    total = add(total, squares);
     first += padded;
   }
   return sum_of_lanes(total);
@@ -141,18 +144,33 @@ void multiply(int num_rows, int num_lanes, int depth, const float* row_slab, con
 
 static_assert(LANES % STREAMED == 0 && LANES % KEPT == 0, "neither straddles two tiles");
 
-template <int Q>
-struct Dot {
-  // Whole vectors of sums, for sum_each; those beyond Q·STREAMED stay zero.
-  static constexpr int SUMS = (Q * STREAMED + WIDTH - 1) / WIDTH * WIDTH;
-  V products[SUMS];
-  V squares[STREAMED];
-};
+double squared_norm(const float* row, int depth) {
+  // As many chains as hide the latency of an addition, and each is short.
+  constexpr int CHAINS = 8;
+  V squares[CHAINS];
+#pragma GCC unroll 8
+  for (int c = 0; c < CHAINS; ++c) squares[c] = zero();
+  int k = 0;
+  for (; k + CHAINS * WIDTH <= depth; k += CHAINS * WIDTH) {
+#pragma GCC unroll 8
+    for (int c = 0; c < CHAINS; ++c) {
+      const V v = load(row + k + c * WIDTH);
+      squares[c] = fma(v, v, squares[c]);
+    }
+  }
+  V rest = zero();
+  for (; k < depth; k += WIDTH) rest = fma(load(row + k), load(row + k), rest);
+#pragma GCC unroll 8
+  for (int step = CHAINS / 2; step > 0; step /= 2) {
+#pragma GCC unroll 8
+    for (int c = 0; c < step; ++c) squares[c] = add(squares[c], squares[c + step]);
+  }
+  return sum_of_lanes(add(squares[0], rest));
+}
 
-// One vector of columns of all rows. `raw` is where it begins in the first raw row, of which `valid` lanes hold data, or
-// null: the rows are in `streamed` already.
+// One vector of columns of all rows. `raw` is where it begins in the first raw row; `valid` lanes hold data.
 template <int Q, bool RAW>
-GANCLI_INLINE void dot_step(Dot<Q>& sums, float* streamed, const float* kept_rows, const float* raw,
+GANCLI_INLINE void dot_step(V* products, float* streamed, const float* kept_rows, const float* raw,
                             int64_t raw_stride, const float* centre, int valid) {
   V kept[Q];
 #pragma GCC unroll 4
@@ -167,58 +185,54 @@ GANCLI_INLINE void dot_step(Dot<Q>& sums, float* streamed, const float* kept_row
       const float* source = raw + r * raw_stride;
       row = sub(valid < WIDTH ? load_first(source, valid) : load(source), load(centre));
       store(streamed + r * DOT_STRIDE, row);
-      sums.squares[r] = fma(row, row, sums.squares[r]);
     } else {
       row = load(streamed + r * DOT_STRIDE);
     }
     in_register(row);
 #pragma GCC unroll 4
-    for (int q = 0; q < Q; ++q)
-      sums.products[q * STREAMED + r] = fma(row, kept[q], sums.products[q * STREAMED + r]);
+    for (int q = 0; q < Q; ++q) products[q * STREAMED + r] = fma(row, kept[q], products[q * STREAMED + r]);
   }
 }
 
 template <int Q, bool RAW>
 GANCLI_INLINE void dot_tile(const DotRows& task, const RawRows* raw) {
-  Dot<Q> sums;
+  // Whole vectors of sums, for sum_each; those beyond Q·STREAMED stay zero.
+  constexpr int SUMS = (Q * STREAMED + WIDTH - 1) / WIDTH * WIDTH;
+  V products[SUMS];
 #pragma GCC unroll 32
-  for (int i = 0; i < Dot<Q>::SUMS; ++i) sums.products[i] = zero();
-#pragma GCC unroll 8
-  for (int r = 0; r < STREAMED; ++r) sums.squares[r] = zero();
+  for (int i = 0; i < SUMS; ++i) products[i] = zero();
 
   const char* ahead = task.prefetch;
   const int64_t ahead_step = task.prefetch_step;
-  const int full = RAW ? raw->columns / WIDTH * WIDTH : task.depth;
+  const int64_t full = RAW ? raw->columns / WIDTH * WIDTH : task.depth;
   float* const streamed = task.streamed;
   const float* const kept = task.kept;
   const float* const rows = RAW ? raw->rows : nullptr;
   const float* const centre = RAW ? raw->centre : nullptr;
   const int64_t stride = RAW ? raw->stride : 0;
-  int k = 0;
+  int64_t k = 0;
   for (; k < full; k += WIDTH) {
     for (int64_t byte = 0; byte < ahead_step; byte += CACHE_LINE) prefetch(ahead + byte);
     ahead += ahead_step;
-    dot_step<Q, RAW>(sums, streamed + k, kept + k, RAW ? rows + k : rows, stride, RAW ? centre + k : centre,
-                     WIDTH);
+    dot_step<Q, RAW>(products, streamed + k, kept + k, RAW ? rows + k : rows, stride,
+                     RAW ? centre + k : centre, WIDTH);
   }
   if constexpr (RAW) {
     for (; k < task.depth; k += WIDTH) {
-      const int left = raw->columns - k;
-      dot_step<Q, RAW>(sums, streamed + k, kept + k, rows + k, stride, centre + k, left > 0 ? left : 0);
+      const int left = raw->columns - int(k);
+      dot_step<Q, RAW>(products, streamed + k, kept + k, rows + k, stride, centre + k, left > 0 ? left : 0);
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < STREAMED; ++r) raw->squares[r] += sum_of_lanes(sums.squares[r]);
   }
 
-  alignas(ALIGNMENT) float products[Dot<Q>::SUMS];
+  alignas(ALIGNMENT) float sums[SUMS];
 #pragma GCC unroll 8
-  for (int i = 0; i < Dot<Q>::SUMS; i += WIDTH) store(products + i, sum_each(sums.products + i));
+  for (int i = 0; i < SUMS; i += WIDTH) store(sums + i, sum_each(products + i));
 #pragma GCC unroll 4
   for (int q = 0; q < Q; ++q) {
 #pragma GCC unroll 8
     for (int r = 0; r < STREAMED; ++r) {
       float* out = task.out + r * task.streamed_step + q * task.kept_step;
-      *out = task.fresh ? products[q * STREAMED + r] : *out + products[q * STREAMED + r];
+      *out = task.fresh ? sums[q * STREAMED + r] : *out + sums[q * STREAMED + r];
     }
   }
 }

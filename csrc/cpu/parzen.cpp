@@ -11,7 +11,6 @@
 #include "parzen.h"
 
 #include <algorithm>
-#include <cfloat>
 
 #include "parallel.h"
 #include "parzen_call.h"
@@ -149,7 +148,7 @@ Refused parzen_log_sum_exp(const Kernels& kernels, Rows x, Rows samples, std::in
                            int num_sigmas, float* out, int threads) {
   if (x.count == 0) return Refused::nothing;
   const Problem problem{kernels, x, samples, d, sigmas, num_sigmas};
-  if (is_narrow(x.count, samples.count, d)) return narrow_log_sum_exp(problem, out, threads);
+  if (is_narrow(kernels, x.count, samples.count, d)) return narrow_log_sum_exp(problem, out, threads);
   return Panels(problem, Plan(kernels, Slabs(d), x.count, samples.count, threads)).run(out, threads);
 }
 

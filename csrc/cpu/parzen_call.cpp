@@ -89,9 +89,9 @@ LaneState Call::lane_state(const Buffers& buffers, std::int64_t panel) const {
           buffers.excess + lane * num_sigmas_};
 }
 
-// Lanes from `count` on stay empty: whatever their scores, none counts.
 void Call::restart(Buffers& buffers, std::int64_t count, std::int64_t lanes) const {
   std::fill_n(buffers.max, count, -FLT_MAX);
+  // A score of at most −FLT_MAX beside a maximum of 0 is out of range for every σ.
   std::fill(buffers.max + count, buffers.max + lanes, 0.0f);
   std::fill(buffers.limit + count, buffers.limit + lanes, -FLT_MAX);
   std::fill_n(buffers.sum, lanes * num_sigmas_, 0.0f);
@@ -104,7 +104,6 @@ void Call::score(Buffers& buffers, std::int64_t panel, int first, int num_rows, 
                  lane_state(buffers, panel));
 }
 
-// Merge what a chunk gave the points [first, first + count) into their results.
 void Call::fold(const Buffers& buffers, std::int64_t first, std::int64_t count, std::int64_t chunk,
                 std::int64_t first_sample) {
   const double unit = std::ldexp(1.0, 1 - EXPONENT_RANGE);
@@ -156,7 +155,6 @@ void Call::finish_point(Buffers& buffers, std::int64_t i, float* out) const {
   }
 }
 
-// Where to read ahead so that rows [first, first + count) are there after `steps` columns of a tile.
 Ahead Call::ahead_of(Rows rows, std::int64_t first, std::int64_t count, std::int64_t steps) const {
   const bool contiguous = rows.column_stride == 1 && rows.row_stride == slabs_.columns;
   if (!contiguous || count <= 0) return {reinterpret_cast<const char*>(rows.data), 0};

@@ -45,7 +45,7 @@ struct Nearest {
   std::int64_t index;  // among all samples
 };
 
-// What to read ahead while a tile is worked on: `step` bytes from `data` on per column.
+// What to read ahead while a tile is worked on: `step` bytes from `data` on in each step of the work.
 struct Ahead {
   const char* data;
   std::int64_t step;
@@ -72,11 +72,15 @@ class Call {
   // Keep what the scores of a point or a sample need beside its products. Returns whether the row may be used.
   bool take_point(Buffers& buffers, std::int64_t lane, double squared_norm) const;
   bool take_sample(Buffers& buffers, std::int64_t row, double squared_norm) const;
+  // Fold a tile of scores into the running log-sum-exp of a lane panel (Kernels::score).
   void score(Buffers& buffers, std::int64_t panel, int first, int num_rows, int num_lanes, float* tile,
              const float* start) const;
+  // Begin a chunk: nothing is summed in any of `lanes` lanes. Those from `count` on hold no point, and no score counts there.
   void restart(Buffers& buffers, std::int64_t count, std::int64_t lanes) const;
+  // Merge what a chunk gave the points [first, first + count) into their results.
   void fold(const Buffers& buffers, std::int64_t first, std::int64_t count, std::int64_t chunk,
             std::int64_t first_sample);
+  // Where to read ahead so that rows [first, first + count) are there after `steps` steps.
   Ahead ahead_of(Rows rows, std::int64_t first, std::int64_t count, std::int64_t steps) const;
   void refuse(Refused what) { refused_.store(what, std::memory_order_relaxed); }
   bool refused() const { return refused_.load(std::memory_order_relaxed) != Refused::nothing; }
@@ -84,7 +88,6 @@ class Call {
   const Kernels& kernels_;
   const Rows x_, samples_;
   const Slabs slabs_;
-
   const Centre centre_;
 
  private:

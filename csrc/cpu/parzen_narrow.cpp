@@ -57,14 +57,14 @@ class Narrow : public Call {
 RawRows Narrow::raw_rows(std::int64_t first, std::int64_t count, float* gathered) const {
   const float* rows = streamed_.data + first * streamed_.row_stride;
   if (streamed_.column_stride == 1 && count == STREAMED) {
-    return {rows, streamed_.row_stride, 0, nullptr, nullptr};
+    return {rows, streamed_.row_stride, 0, nullptr};
   }
   for (std::int64_t r = 0; r < STREAMED; ++r) {
     const float* row = rows + std::min(r, count - 1) * streamed_.row_stride;
     for (std::int64_t k = 0; k < slabs_.columns; ++k)
       gathered[r * slabs_.total() + k] = row[k * streamed_.column_stride];
   }
-  return {gathered, slabs_.total(), 0, nullptr, nullptr};
+  return {gathered, slabs_.total(), 0, nullptr};
 }
 
 // Scalar products of streamed rows [first, first + count), count ≤ STREAMED, with all kept ones; and their squared norms.
@@ -74,7 +74,6 @@ void Narrow::multiply(std::int64_t first, std::int64_t count, float* streamed, c
   std::fill_n(squares, STREAMED, 0.0);
   RawRows raw = raw_rows(first, count, gathered);
   raw.centre = centre_.point.data();
-  raw.squares = squares;
   // While these rows are worked on, the next ones come into the second-level cache, spread evenly over the work.
   const std::int64_t next = first + count, vectors = slabs_.total() / kernels_.width;
   const Ahead ahead = ahead_of(streamed_, next, std::min<std::int64_t>(STREAMED, streamed_.count - next),
@@ -99,6 +98,8 @@ void Narrow::multiply(std::int64_t first, std::int64_t count, float* streamed, c
       task.kept += group_floats();
       task.prefetch += task.depth / kernels_.width * task.prefetch_step;
     }
+    for (std::int64_t r = 0; r < count; ++r)
+      squares[r] += kernels_.squared_norm(task.streamed + r * slabs_.stride, task.depth);
     raw.rows += task.depth;
     raw.centre += task.depth;
     column += task.depth;
@@ -172,8 +173,8 @@ class FewSamples : public Narrow {
  private:
   std::int64_t items() const override { return items_; }
   BufferSizes buffer_sizes() const override {
-    const std::int64_t rows = ceil_div(samples_.count, kernels_.kept) * kernels_.kept;
-    return {streamed_floats(), kept_floats(), rows * kernels_.lanes, samples_.count, kernels_.lanes};
+    return {streamed_floats(), kept_floats(), samples_.count * kernels_.lanes, samples_.count,
+            kernels_.lanes};
   }
   void run_item(Buffers& buffers, std::int64_t item) override;
   void score_panel(Buffers& buffers, std::int64_t first, std::int64_t count);
