@@ -20,6 +20,7 @@
 namespace gancli {
 namespace {
 
+// Points in lane panels, samples in row panels.
 class Panels : public Call {
  public:
   Panels(const Problem& problem, const Plan& plan)

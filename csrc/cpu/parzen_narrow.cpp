@@ -1,4 +1,4 @@
-// From the outside in, with the short side's rows `kept` and the long side's `streamed`:
+// The Parzen log-sum-exp where one side has few rows: those are `kept`, the other side's `streamed`. From the outside in:
 //
 //   work items   few points: ranges of chunks of samples; few samples: ranges of lane panels of points
 //     kept rows  centred once per item; they stay in the second-level cache
@@ -17,10 +17,12 @@
 namespace gancli {
 namespace {
 
-// Samples whose scores are folded at a time: enough to bury what a fold costs besides.
+// Samples whose scores are folded at a time: about as many as a tile of AVX-512 has, since what a fold costs per σ and lane
+// is shared by them, and few enough that their terms need no compensated sum.
 constexpr std::int64_t TILE_SAMPLES = 16;
 static_assert(TILE_SAMPLES % STREAMED == 0, "streamed samples do not straddle two tiles");
 
+// What both ways share: the short side, the long side, and their products.
 class Narrow : public Call {
  protected:
   // Where the products of a group of streamed rows go: those with kept row q begin at

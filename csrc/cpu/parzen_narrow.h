@@ -17,7 +17,7 @@ namespace gancli {
 // and 1.2 with 64; with 20 points 1.4, with 48 as long (AVX-512, one thread).
 constexpr std::int64_t NARROW_ROWS = 32;
 // Columns that there must be for each kept row: the sums across lanes grow with the kept rows, what is saved in packing
-// grows with d. At d = 32, 2 kept rows gain a sixth and 20 lose as much; at d = 256, 16 gain a twentieth and 32 points lose.
+// grows with d. At d = 32, 2 kept rows gain a sixth and 20 lose a tenth or more; at d = 256, 16 gain a twentieth and 32 points lose.
 constexpr std::int64_t COLUMNS_PER_KEPT_ROW = 16;
 
 // Whether narrow_log_sum_exp is the faster way. Depends on nothing that the result may not depend on.
