@@ -23,6 +23,7 @@ using V = __m256;
 constexpr int WIDTH = 8;
 constexpr int ROWS = 6;
 constexpr int VECTORS = 2;
+constexpr int KEPT = 2;
 constexpr int GATHER_VECTORS = 6;
 
 GANCLI_INLINE V load(const float* p) { return _mm256_loadu_ps(p); }
@@ -34,6 +35,8 @@ GANCLI_INLINE __m256i first_lanes(int count) {
 }
 GANCLI_INLINE V load_first(const float* p, int count) { return _mm256_maskload_ps(p, first_lanes(count)); }
 GANCLI_INLINE void store_first(float* p, V v, int count) { _mm256_maskstore_ps(p, first_lanes(count), v); }
+// Keep the compiler from loading v again for each of its uses.
+GANCLI_INLINE void in_register(V& v) { asm("" : "+x"(v)); }
 GANCLI_INLINE V add(V a, V b) { return _mm256_add_ps(a, b); }
 GANCLI_INLINE V sub(V a, V b) { return _mm256_sub_ps(a, b); }
 GANCLI_INLINE V mul(V a, V b) { return _mm256_mul_ps(a, b); }
@@ -78,13 +81,20 @@ GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int
   }
 }
 
+GANCLI_INLINE V sum_each(const V* v) {
+  const V low = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+  const V high = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
+  return add(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
+}
+
 #include "kernels_body.h"
 #include "layer_body.h"
 
 }  // namespace
 
-const Kernels kernels_avx2 = {"avx2",   ROWS,  LANES,        WIDTH,  centre_row,    transpose_rows,
-                              multiply, score, multiply_add, stream, &layer_kernels};
+const Kernels kernels_avx2 = {"avx2",       ROWS,       LANES,          WIDTH,    KEPT,
+                              DOT_SLAB,     centre_row, transpose_rows, multiply, dot_rows,
+                              squared_norm, score,      multiply_add,   stream,   &layer_kernels};
 
 }  // namespace gancli
 

@@ -27,6 +27,7 @@ using V = __m512;
 constexpr int WIDTH = 16;
 constexpr int ROWS = 14;
 constexpr int VECTORS = 2;
+constexpr int KEPT = 4;
 constexpr int GATHER_VECTORS = 6;
 
 GANCLI_INLINE V load(const float* p) { return _mm512_loadu_ps(p); }
@@ -39,6 +40,8 @@ GANCLI_INLINE V load_first(const float* p, int count) {
 GANCLI_INLINE void store_first(float* p, V v, int count) {
   _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), v);
 }
+// Keep the compiler from loading v again for each of its uses.
+GANCLI_INLINE void in_register(V& v) { asm("" : "+v"(v)); }
 GANCLI_INLINE V add(V a, V b) { return _mm512_add_ps(a, b); }
 GANCLI_INLINE V sub(V a, V b) { return _mm512_sub_ps(a, b); }
 GANCLI_INLINE V mul(V a, V b) { return _mm512_mul_ps(a, b); }
@@ -93,13 +96,37 @@ GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int
   }
 }
 
+// Halves, quarters, pairs, single lanes: each round adds two vectors of partial sums into one, so that every sum is
+// formed in the same order wherever it stands.
+GANCLI_INLINE V add_halves(V a, V b) {
+  return add(_mm512_mask_blend_ps(0xff00, a, b), _mm512_shuffle_f32x4(a, b, 0x4e));
+}
+GANCLI_INLINE V add_quarters(V a, V b) {
+  return add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+}
+GANCLI_INLINE V add_pairs(V a, V b) {
+  const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+  return add(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+}
+GANCLI_INLINE V add_neighbours(V a, V b) {
+  return add(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+}
+GANCLI_INLINE V sum_each(const V* v) {
+  V lane[4];  // quarter p of lane[l]: four partial sums of v[4p + l]
+#pragma GCC unroll 4
+  for (int l = 0; l < 4; ++l)
+    lane[l] = add_quarters(add_halves(v[l], v[4 + l]), add_halves(v[8 + l], v[12 + l]));
+  return add_neighbours(add_pairs(lane[0], lane[1]), add_pairs(lane[2], lane[3]));
+}
+
 #include "kernels_body.h"
 #include "layer_body.h"
 
 }  // namespace
 
-const Kernels kernels_avx512 = {"avx512", ROWS,  LANES,        WIDTH,  centre_row,    transpose_rows,
-                                multiply, score, multiply_add, stream, &layer_kernels};
+const Kernels kernels_avx512 = {"avx512",     ROWS,       LANES,          WIDTH,    KEPT,
+                                DOT_SLAB,     centre_row, transpose_rows, multiply, dot_rows,
+                                squared_norm, score,      multiply_add,   stream,   &layer_kernels};
 
 }  // namespace gancli
 

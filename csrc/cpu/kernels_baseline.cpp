@@ -16,6 +16,7 @@ typedef std::int32_t Bits __attribute__((vector_size(16)));
 constexpr int WIDTH = 4;
 constexpr int ROWS = 4;
 constexpr int VECTORS = 2;
+constexpr int KEPT = 2;
 constexpr int GATHER_VECTORS = 6;
 
 GANCLI_INLINE V load(const float* p) {
@@ -34,6 +35,8 @@ GANCLI_INLINE V load_first(const float* p, int count) {
 GANCLI_INLINE void store_first(float* p, V v, int count) {
   for (int i = 0; i < count; ++i) p[i] = v[i];
 }
+GANCLI_INLINE void in_register(V&) {
+}  // a matter of the wide instruction sets, whose operands may lie in memory
 GANCLI_INLINE V add(V a, V b) { return a + b; }
 GANCLI_INLINE V sub(V a, V b) { return a - b; }
 GANCLI_INLINE V mul(V a, V b) { return a * b; }
@@ -59,12 +62,19 @@ GANCLI_INLINE void transpose(const float* in, int64_t in_stride, float* out, int
   }
 }
 
+GANCLI_INLINE V sum_each(const V* v) {
+  V sums;
+  for (int i = 0; i < WIDTH; ++i) sums[i] = (v[i][0] + v[i][1]) + (v[i][2] + v[i][3]);
+  return sums;
+}
+
 #include "kernels_body.h"
 #include "layer_body.h"
 
 }  // namespace
 
-const Kernels kernels_baseline = {"baseline", ROWS,  LANES,        WIDTH,  centre_row,    transpose_rows,
-                                  multiply,   score, multiply_add, stream, &layer_kernels};
+const Kernels kernels_baseline = {"baseline",   ROWS,       LANES,          WIDTH,    KEPT,
+                                  DOT_SLAB,     centre_row, transpose_rows, multiply, dot_rows,
+                                  squared_norm, score,      multiply_add,   stream,   &layer_kernels};
 
 }  // namespace gancli

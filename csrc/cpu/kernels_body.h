@@ -8,9 +8,16 @@
 // A translation unit provides: V, WIDTH (floats per V), ROWS, VECTORS (vectors per tile row), and
 //   load, store, broadcast, zero, load_first (count ≤ WIDTH floats, zeros behind), add, sub, mul, fma, max,
 //   min, any_greater (is one lane of a greater than that of b), where_greater (a > b ? yes : no), shift_to_exponent (bits << 23), transpose
-//   (WIDTH×WIDTH), prefetch.
+//   (WIDTH×WIDTH), sum_each (lane i of the result is the sum of the lanes of vector i of WIDTH), in_register, prefetch;
+// and KEPT, the kept rows that dot_rows takes.
 
 constexpr int LANES = VECTORS * WIDTH;
+
+// Columns of a slab of dot_rows: a lane adds up 64 products and starts anew, so that rounding does not grow with d; and
+// the streamed rows, STREAMED × 1024 floats at most, stay in the first-level cache while the kept ones go by.
+constexpr int DOT_SLAB = 64 * WIDTH;
+constexpr int DOT_STRIDE = DOT_SLAB + PAD;
+constexpr int CACHE_LINE = 64;
 
 // ---- packing ----------------------------------------------------------------------------------------------
 
@@ -28,34 +35,37 @@ constexpr int READ_AHEAD = 8192;
 
 double centre_row(const Slabs& slabs, const float* row, int64_t stride, const float* centre, float* out,
                   int64_t slab_distance) {
-  // Short sums per slab and lane, joined in double at the end: the norm is about as good as its rounding to float32.
+  // Short sums per SLAB columns and lane, joined in double at the end: the norm is about as good as its rounding to float32.
   V total = zero();
   int64_t first = 0;
   for (int i = 0; i < slabs.count; ++i, out += slab_distance) {
     const int padded = slabs.padded(i), valid = slabs.valid(first, i);
-    alignas(ALIGNMENT) float gathered[SLAB];
+    alignas(ALIGNMENT) float gathered[SLAB > DOT_SLAB ? SLAB : DOT_SLAB];
     const float* source = row + first;
     if (stride != 1) {
       for (int k = 0; k < valid; ++k) gathered[k] = row[(first + k) * stride];
       source = gathered;
     }
-    V squares = zero();
     int k = 0;
-    for (; k + WIDTH <= valid; k += WIDTH) {
-      prefetch(reinterpret_cast<const char*>(source + k) + READ_AHEAD);
-      const V v = sub(load(source + k), load(centre + first + k));
-      store(out + k, v);
-      squares = fma(v, v, squares);
-    }
-    if (k < valid) {
-      // The centre is zero behind its d numbers, so the padding is 0 − 0.
-      const V v = sub(load_first(source + k, valid - k), load(centre + first + k));
-      store(out + k, v);
-      squares = fma(v, v, squares);
-      k += WIDTH;
+    while (k < valid) {
+      const int end = valid - k < SLAB ? valid : k + SLAB;
+      V squares = zero();
+      for (; k + WIDTH <= end; k += WIDTH) {
+        prefetch(reinterpret_cast<const char*>(source + k) + READ_AHEAD);
+        const V v = sub(load(source + k), load(centre + first + k));
+        store(out + k, v);
+        squares = fma(v, v, squares);
+      }
+      if (k < end) {
+        // The centre is zero behind its d numbers, so the padding is 0 − 0.
+        const V v = sub(load_first(source + k, end - k), load(centre + first + k));
+        store(out + k, v);
+        squares = fma(v, v, squares);
+        k += WIDTH;
+      }
+      total = add(total, squares);
     }
     for (; k < padded; k += WIDTH) store(out + k, zero());
-    total = add(total, squares);
     first += padded;
   }
   return sum_of_lanes(total);
@@ -129,6 +139,118 @@ void multiply(int num_rows, int num_lanes, int depth, const float* row_slab, con
               float* tile, bool fresh, const char* ahead, int64_t ahead_step) {
   multiply_rows<ROWS>(num_rows, num_lanes, depth, row_slab, lane_slab, tile, fresh, ahead, ahead_step);
 }
+
+// ---- scalar products of rows with rows --------------------------------------------------------------------
+
+static_assert(LANES % STREAMED == 0 && LANES % KEPT == 0, "neither straddles two tiles");
+
+double squared_norm(const float* row, int depth) {
+  // As many chains as hide the latency of an addition, and each is short.
+  constexpr int CHAINS = 8;
+  V squares[CHAINS];
+#pragma GCC unroll 8
+  for (int c = 0; c < CHAINS; ++c) squares[c] = zero();
+  int k = 0;
+  for (; k + CHAINS * WIDTH <= depth; k += CHAINS * WIDTH) {
+#pragma GCC unroll 8
+    for (int c = 0; c < CHAINS; ++c) {
+      const V v = load(row + k + c * WIDTH);
+      squares[c] = fma(v, v, squares[c]);
+    }
+  }
+  V rest = zero();
+  for (; k < depth; k += WIDTH) rest = fma(load(row + k), load(row + k), rest);
+#pragma GCC unroll 8
+  for (int step = CHAINS / 2; step > 0; step /= 2) {
+#pragma GCC unroll 8
+    for (int c = 0; c < step; ++c) squares[c] = add(squares[c], squares[c + step]);
+  }
+  return sum_of_lanes(add(squares[0], rest));
+}
+
+// One vector of columns of all rows. `raw` is where it begins in the first raw row; `valid` lanes hold data.
+template <int Q, bool RAW>
+GANCLI_INLINE void dot_step(V* products, float* streamed, const float* kept_rows, const float* raw,
+                            int64_t raw_stride, const float* centre, int valid) {
+  V kept[Q];
+#pragma GCC unroll 4
+  for (int q = 0; q < Q; ++q) {
+    kept[q] = load(kept_rows + q * DOT_STRIDE);
+    in_register(kept[q]);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < STREAMED; ++r) {
+    V row;
+    if constexpr (RAW) {
+      const float* source = raw + r * raw_stride;
+      row = sub(valid < WIDTH ? load_first(source, valid) : load(source), load(centre));
+      store(streamed + r * DOT_STRIDE, row);
+    } else {
+      row = load(streamed + r * DOT_STRIDE);
+    }
+    in_register(row);
+#pragma GCC unroll 4
+    for (int q = 0; q < Q; ++q) products[q * STREAMED + r] = fma(row, kept[q], products[q * STREAMED + r]);
+  }
+}
+
+template <int Q, bool RAW>
+GANCLI_INLINE void dot_tile(const DotRows& task, const RawRows* raw) {
+  // Whole vectors of sums, for sum_each; those beyond Q·STREAMED stay zero.
+  constexpr int SUMS = (Q * STREAMED + WIDTH - 1) / WIDTH * WIDTH;
+  V products[SUMS];
+#pragma GCC unroll 32
+  for (int i = 0; i < SUMS; ++i) products[i] = zero();
+
+  const char* ahead = task.prefetch;
+  const int64_t ahead_step = task.prefetch_step;
+  const int64_t full = RAW ? raw->columns / WIDTH * WIDTH : task.depth;
+  float* const streamed = task.streamed;
+  const float* const kept = task.kept;
+  const float* const rows = RAW ? raw->rows : nullptr;
+  const float* const centre = RAW ? raw->centre : nullptr;
+  const int64_t stride = RAW ? raw->stride : 0;
+  int64_t k = 0;
+  for (; k < full; k += WIDTH) {
+    for (int64_t byte = 0; byte < ahead_step; byte += CACHE_LINE) prefetch(ahead + byte);
+    ahead += ahead_step;
+    dot_step<Q, RAW>(products, streamed + k, kept + k, RAW ? rows + k : rows, stride,
+                     RAW ? centre + k : centre, WIDTH);
+  }
+  if constexpr (RAW) {
+    for (; k < task.depth; k += WIDTH) {
+      const int left = raw->columns - int(k);
+      dot_step<Q, RAW>(products, streamed + k, kept + k, rows + k, stride, centre + k, left > 0 ? left : 0);
+    }
+  }
+
+  alignas(ALIGNMENT) float sums[SUMS];
+#pragma GCC unroll 8
+  for (int i = 0; i < SUMS; i += WIDTH) store(sums + i, sum_each(products + i));
+#pragma GCC unroll 4
+  for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 8
+    for (int r = 0; r < STREAMED; ++r) {
+      float* out = task.out + r * task.streamed_step + q * task.kept_step;
+      *out = task.fresh ? sums[q * STREAMED + r] : *out + sums[q * STREAMED + r];
+    }
+  }
+}
+
+template <int Q>
+GANCLI_INLINE void dot_kept(const DotRows& task, const RawRows* raw) {
+  if (task.num_kept == Q) {
+    if (raw) {
+      dot_tile<Q, true>(task, raw);
+    } else {
+      dot_tile<Q, false>(task, nullptr);
+    }
+  } else if constexpr (Q > 1) {
+    dot_kept<Q - 1>(task, raw);
+  }
+}
+
+void dot_rows(const DotRows& task, const RawRows* raw) { dot_kept<KEPT>(task, raw); }
 
 // ---- log-sum-exp ------------------------------------------------------------------------------------------
 

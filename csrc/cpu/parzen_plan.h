@@ -1,15 +1,13 @@
-// How a call of the Parzen kernels is cut, with the reasons for the sizes, and where a thread keeps what it works on.
+// How a call of the Parzen kernels is cut, with the reasons for the sizes.
 #pragma once
 
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 
 #include "kernels.h"
 #include "parallel.h"
-#include "workspace.h"
 
 namespace gancli {
 
@@ -38,6 +36,11 @@ inline std::int64_t second_level_cache() {
   return L2_IF_UNKNOWN;
 }
 
+// Samples per chunk where `rows` of them are scored at a time.
+inline std::int64_t chunk_of(std::int64_t n, std::int64_t rows) {
+  return std::clamp(ceil_div(n, MAX_CHUNKS), MIN_CHUNK, MAX_CHUNK) / rows * rows;
+}
+
 // How the work is cut. Only `chunk` may matter for the bits of the result, and it depends on n alone.
 struct Plan {
   std::int64_t panels;            // lane panels that hold all points
@@ -53,7 +56,7 @@ struct Plan {
     const std::int64_t panel_bytes = slabs.total() * kernels.lanes * std::int64_t(sizeof(float));
     const std::int64_t fit = std::int64_t(POINTS_SHARE_OF_L2 * double(second_level_cache())) / panel_bytes;
     panels = ceil_div(m, kernels.lanes);
-    chunk = std::clamp(ceil_div(n, MAX_CHUNKS), MIN_CHUNK, MAX_CHUNK) / kernels.rows * kernels.rows;
+    chunk = chunk_of(n, kernels.rows);
     chunks = ceil_div(n, chunk);
     const bool few_samples = n < FEW_PANELS * kernels.rows;
     const std::int64_t panels_worthwhile = few_samples ? MAX_PANELS / 3 : MAX_PANELS;
@@ -65,59 +68,6 @@ struct Plan {
     ranges = blocks >= wanted ? 1 : std::min(chunks, ceil_div(wanted, blocks));
     groups = few_samples ? std::min(blocks, wanted) : blocks;
   }
-};
-
-// One thread's buffers for a block of points, cut from its workspace.
-struct Buffers {
-  float* points;        // [panels][slabs.total()][lanes] packed, centred
-  float* samples;       // [slabs][rows][SLAB_STRIDE] packed, centred
-  float* rows;          // [slabs][width][SLAB_STRIDE] centred points before they are transposed
-  float* tiles;         // [panels][rows][lanes] scores
-  float* sample_start;  // [rows] level − ½‖μ‖²
-  float* limit;         // [panels][lanes] score of each point with itself, ½‖x‖² + level
-  double* origin;       // [panels][lanes] the same before it was rounded
-  float* max;           // [panels][lanes] running maximum
-  float* nearest;       // [panels][lanes] index in the chunk of the sample that has it
-  float* sum;           // [panels][σ][lanes] running sums and what they hold too much
-  float* excess;
-  float* sample_row;  // [slabs.total()] a sample to compute a distance from
-
-  Buffers(const Kernels& kernels, const Slabs& slabs, std::int64_t panels, std::int64_t num_sigmas) {
-    const std::int64_t lanes = panels * kernels.lanes;
-    pieces = {{
-        {&points, lanes * slabs.total()},
-        {&samples, std::int64_t(slabs.count) * kernels.rows * SLAB_STRIDE},
-        {&rows, std::int64_t(slabs.count) * kernels.width * SLAB_STRIDE},
-        {&tiles, lanes * kernels.rows},
-        {&sample_start, kernels.rows},
-        {&limit, lanes},
-        {&max, lanes},
-        {&nearest, lanes},
-        {&sum, lanes * num_sigmas},
-        {&excess, lanes * num_sigmas},
-        {&sample_row, slabs.total()},
-    }};
-    num_lanes = lanes;
-  }
-  Buffers(const Buffers&) = delete;
-
-  // Returns false where memory does not suffice: an exception may not leave a parallel region.
-  bool take_from(Workspace& workspace) {
-    std::size_t bytes = Workspace::bytes_for<double>(num_lanes);
-    for (const Piece& piece : pieces) bytes += Workspace::bytes_for<float>(piece.count);
-    if (!workspace.reset(bytes)) return false;
-    origin = workspace.take<double>(num_lanes);
-    for (const Piece& piece : pieces) *piece.where = workspace.take<float>(piece.count);
-    return true;
-  }
-
- private:
-  struct Piece {
-    float** where;
-    std::int64_t count;
-  };
-  std::array<Piece, 11> pieces;
-  std::int64_t num_lanes;
 };
 
 }  // namespace gancli

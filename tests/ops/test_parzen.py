@@ -79,23 +79,45 @@ def test_parzen_agrees_with_the_formula_at_the_edges_of_tiles(route, m: int, n: 
     check(torch.rand(m, d), torch.rand(n, d), [0.1, 0.5, 3.0], route.backend)
 
 
+# Few rows on one side (csrc/cpu/parzen_narrow.h): one less, exactly and one more than the rows that go together, a
+# tile, a vector, a slab of 256, 512 or 1024 columns; and where the rows or the columns end it.
+NARROW = [
+    *((m, 3, 53) for m in (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 70)),
+    *((70, n, 530) for n in (1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31, 32, 33)),
+    *((m, 50, 530) for m in (1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 14, 15, 16, 17, 20, 27, 28, 29, 32, 33)),
+    *((6, n, 100) for n in (15, 16, 17, 31, 32, 33)),
+    *((2, 9, d) for d in (31, 32, 33, 47, 48, 49, 255, 256, 257, 513, 1023, 1024, 1025, 1041, 2500)),
+    *((9, 2, d) for d in (31, 32, 33, 47, 48, 49, 255, 256, 257, 513, 1023, 1024, 1025, 1041, 2500)),
+]
+
+
+@pytest.mark.parametrize(("m", "n", "d"), NARROW)
+def test_parzen_agrees_with_the_formula_where_one_side_has_few_rows(route, m: int, n: int, d: int) -> None:
+    check(torch.rand(m, d), torch.rand(n, d), [0.1, 0.5, 3.0], route.backend)
+
+
 @pytest.mark.parametrize("n", [2043, 2044, 2045, 2047, 2048, 2049, 4087, 4096, 4097, 6001])
 def test_parzen_agrees_with_the_formula_where_samples_fall_into_chunks(route, n: int) -> None:
     check(torch.rand(3, 4), torch.rand(n, 4), [0.05, 1.0], route.backend)
+    check(torch.rand(3, 48), torch.rand(n, 48), [0.5, 2.0], route.backend)
 
 
+@pytest.mark.parametrize(("m", "n"), [(70, 500), (20, 500), (70, 20)])
 @pytest.mark.parametrize("offset", [0.0, -3.0, 1000.0])
 @pytest.mark.parametrize("kind", ["apart", "near", "copies", "binary", "sparse"])
-def test_parzen_keeps_a_thousandth_of_a_nat_on_image_sized_rows(route, kind: str, offset: float) -> None:
-    samples = torch.rand(500, 784)
+def test_parzen_keeps_a_thousandth_of_a_nat_on_image_sized_rows(
+    route, kind: str, offset: float, m: int, n: int
+) -> None:
+    samples = torch.rand(n, 784)
     if kind in ("binary", "sparse"):
         samples = (samples < (0.5 if kind == "binary" else 0.1)).float()
+    nearest = samples[torch.arange(m) % n]
     x = {
-        "apart": torch.rand(70, 784),
-        "near": samples[:70] + 0.02 * torch.randn(70, 784),
-        "copies": samples[:70].clone(),
-        "binary": (samples[:70] - 0.5) * 0.9 + 0.5,
-        "sparse": samples[:70] * 0.8,
+        "apart": torch.rand(m, 784),
+        "near": nearest + 0.02 * torch.randn(m, 784),
+        "copies": nearest,
+        "binary": (nearest - 0.5) * 0.9 + 0.5,
+        "sparse": nearest * 0.8,
     }[kind]
     x, samples = x + offset, samples + offset
     sigmas = [0.1, 0.2, 0.5, 1.0]
@@ -108,6 +130,8 @@ def test_parzen_keeps_a_thousandth_of_a_nat_on_image_sized_rows(route, kind: str
 @pytest.mark.parametrize("sigma", [1e-2, 1e-1, 1.0, 1e1, 1e2])
 def test_parzen_agrees_with_the_formula_from_narrow_to_wide(route, sigma: float) -> None:
     check(torch.rand(40, 50), torch.rand(300, 50), [sigma], route.backend)
+    check(torch.rand(3, 50), torch.rand(300, 50), [sigma], route.backend)
+    check(torch.rand(300, 50), torch.rand(3, 50), [sigma], route.backend)
 
 
 def test_parzen_gives_every_sigma_what_it_gives_one(route) -> None:
@@ -140,6 +164,29 @@ def test_parzen_agrees_with_the_formula_on_anything(route, m, n, d, sigmas, offs
     x = torch.rand(m, d, generator=generator) + offset
     if copies:
         x[: min(m, n)] = samples[: min(m, n)]
+    check(x, samples, sigmas, route.backend)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    few=st.integers(1, 32),
+    many=st.integers(1, 90),
+    columns=st.integers(0, 700),
+    few_points=st.booleans(),
+    sigmas=st.lists(st.floats(1e-2, 1e2), min_size=0, max_size=5),
+    offset=st.sampled_from([0.0, 1.0, -1e3, 1e3]),
+    copies=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_parzen_agrees_with_the_formula_on_anything_narrow(
+    route, few, many, columns, few_points, sigmas, offset, copies, seed
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    d = 16 * few + columns
+    x = torch.rand(few if few_points else many, d, generator=generator) + offset
+    samples = torch.rand(many if few_points else few, d, generator=generator) + offset
+    if copies:
+        x[: min(few, many)] = samples[: min(few, many)]
     check(x, samples, sigmas, route.backend)
 
 
@@ -199,13 +246,25 @@ def test_parzen_chunks_of_samples_combine_by_logaddexp(route) -> None:
     torch.testing.assert_close(whole, combined, rtol=1e-6, atol=1e-4)
 
 
-def test_parzen_scores_each_point_as_if_it_were_alone(native_route) -> None:
-    x, samples = torch.rand(75, 33), torch.rand(2100, 33)
+# The second case is narrow, with every instruction set, for 20 points, 13, 6 and one.
+@pytest.mark.parametrize(("m", "d", "sizes"), [(75, 33, (40, 33, 3)), (20, 400, (13, 6, 1))])
+def test_parzen_scores_each_point_as_if_the_others_were_not_there(
+    native_route, m: int, d: int, sizes: tuple[int, ...]
+) -> None:
+    x, samples = torch.rand(m, d), torch.rand(2100, d)
     together = parzen_log_sum_exp(x, samples, [0.2, 1.0], backend="native")
+    for size in sizes:
+        for i in (0, m // 2, m - size):
+            part = parzen_log_sum_exp(x[i : i + size], samples, [0.2, 1.0], backend="native")
+            assert torch.equal(part, together[:, i : i + size])
+
+
+def test_parzen_scores_a_point_alone_as_among_many(native_route) -> None:
+    x, samples, sigmas = torch.rand(75, 784), torch.rand(2100, 784), [0.2, 1.0]
+    together = parzen_log_sum_exp(x, samples, sigmas, backend="native")
     for i in (0, 31, 32, 74):
-        assert torch.equal(
-            parzen_log_sum_exp(x[i : i + 1], samples, [0.2, 1.0], backend="native")[:, 0], together[:, i]
-        )
+        alone = parzen_log_sum_exp(x[i : i + 1], samples, sigmas, backend="native")
+        assert_close(alone, together[:, i : i + 1].double(), sigmas, "native")
 
 
 def test_parzen_adds_a_hundred_thousand_terms_without_loss(route) -> None:
@@ -217,7 +276,10 @@ def test_parzen_adds_a_hundred_thousand_terms_without_loss(route) -> None:
 # ---- threads ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("m", "n", "d"), [(1, 5000, 40), (20, 9000, 12), (700, 300, 40), (300, 5000, 7), (2, 1, 1)])
+@pytest.mark.parametrize(
+    ("m", "n", "d"),
+    [(1, 5000, 40), (20, 9000, 12), (700, 300, 40), (300, 5000, 7), (2, 1, 1), (20, 9000, 330), (700, 20, 330)],
+)
 def test_parzen_gives_the_same_bits_on_any_number_of_threads(native_route, m: int, n: int, d: int) -> None:
     x, samples = torch.rand(m, d), torch.rand(n, d)
     before = torch.get_num_threads()
@@ -243,9 +305,10 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.parametrize(("m", "n"), [(35, 40), (6, 40), (35, 6)])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_parzen_reads_any_strides(route, layout: str) -> None:
-    x, samples = torch.rand(35, 150), torch.rand(40, 150)
+def test_parzen_reads_any_strides(route, layout: str, m: int, n: int) -> None:
+    x, samples = torch.rand(m, 150), torch.rand(n, 150)
     expected = parzen_log_sum_exp(x, samples, [0.5], backend=route.backend)
     strided = LAYOUTS[layout]
     assert not strided(x).is_contiguous()
@@ -258,6 +321,8 @@ def test_parzen_reads_one_row_expanded_to_many(route) -> None:
     actual = parzen_log_sum_exp(x, sample.expand(64, 30), [1.0], backend=route.backend)
     expected = parzen_log_sum_exp(x, sample, [1.0], backend=route.backend) + math.log(64)
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-5)
+    points = parzen_log_sum_exp(sample.expand(64, 30), x[:1], [1.0], backend=route.backend)
+    torch.testing.assert_close(points, points[:, :1].expand(1, 64), rtol=0, atol=0)
 
 
 def test_parzen_of_no_points_is_empty(route) -> None:
@@ -314,12 +379,27 @@ def bad_inputs() -> list[tuple[str, Tensor, Tensor, list[float], str]]:
     nan_row[17, 2] = math.nan
     nan_row[20, 0] = math.nan
     inf_row[39, 0] = -math.inf
+    wide = torch.rand(40, 50)
+    wide_nan = wide.clone()
+    wide_nan[17, 49] = math.nan
     return [
         ("NaN in x", nan_row, ok, [1.0], "x holds nan in row 17"),
         ("infinity in x", inf_row, ok, [1.0], "x holds -inf in row 39"),
         ("NaN in samples", ok, nan_row, [1.0], "samples holds nan in row 17"),
         ("infinity in samples", ok, inf_row, [1.0], "samples holds -inf in row 39"),
         ("NaN in the first sample", ok, torch.full((1, 3), math.nan), [1.0], "samples holds nan in row 0"),
+        ("NaN in one of many points", wide_nan, wide[:2], [1.0], "x holds nan in row 17"),
+        ("NaN in one of many samples", wide[:2], wide_nan, [1.0], "samples holds nan in row 17"),
+        ("NaN in one of few points", wide_nan[16:18], wide, [1.0], "x holds nan in row 1"),
+        ("NaN in one of few samples", wide, wide_nan[16:18], [1.0], "samples holds nan in row 1"),
+        ("squares overflow in one of few points", wide[:2] * 1e30, wide, [1.0], "x holds a row so far"),
+        (
+            "squares overflow in one of many points",
+            torch.cat([wide, wide[:1] * 1e25]),
+            wide[:2],
+            [1.0],
+            "x holds a row so",
+        ),
         ("squares overflow", ok * 1e30, ok, [1.0], "x holds a row so far"),
         ("squares overflow in samples", ok, torch.cat([ok, ok[:1] * 1e25]), [1.0], "overflow float32"),
         ("no samples", ok, torch.empty(0, 3), [1.0], "at least one row"),
