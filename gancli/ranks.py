@@ -206,6 +206,8 @@ def joined() -> Iterator[Ranks]:
             torch.cuda.set_device(local_rank % gpus)
         backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+        # One that refuses its command at once must not be gone before the slowest has connected to it.
+        dist.all_reduce(torch.zeros(1))
     except (RuntimeError, ValueError) as error:
         master = os.environ.get("MASTER_ADDR", "MASTER_ADDR (not set)")
         raise GancliError(
