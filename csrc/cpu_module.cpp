@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/denormals.h"
 #include "cpu/elementwise.h"
 #include "cpu/isa.h"
 #include "cpu/maxout.h"
@@ -198,6 +199,15 @@ PYBIND11_MODULE(_cpu, module) {
              py::arg("gradients"), py::arg("counts"), py::arg("parts"), py::arg("strides"),
              py::arg("momentum"), py::arg("lr"), py::arg("threads"), py::arg("isa") = "",
              "Update velocities and parameters in place (cpu/elementwise.h).");
+
+  module.def(
+      "set_flush_denormals",
+      [](bool on, int threads) {
+        py::gil_scoped_release release;
+        return gancli::set_flush_denormals(on, threads);
+      },
+      py::arg("on"), py::arg("threads"),
+      "Let all threads take denormal numbers for zero, or no longer (cpu/denormals.h).");
 
   module.def(
       "fma_peak",

@@ -1,5 +1,6 @@
 """The hot operations, each with its plain-torch reference beside it."""
 
+from gancli.ops.denormals import flushed_denormals as flushed_denormals
 from gancli.ops.dense import dense as dense
 from gancli.ops.dense import dense_reference as dense_reference
 from gancli.ops.distances import count_in_balls as count_in_balls

@@ -15,6 +15,7 @@ import torch
 from gancli.config import Config
 from gancli.data.samples import read_samples
 from gancli.errors import DataError, GancliError, GancliWarning, UsageError
+from gancli.ops.denormals import flushes_denormals
 from gancli.presets import resolve
 from gancli.train.checkpoints import load_checkpoint, save_checkpoint
 from gancli.train.generate import TrainedGenerator, draw_samples, load_generator, sampling_rng
@@ -411,3 +412,20 @@ def test_samples_of_a_run_that_went_on_are_drawn_anew(images: Path, tmp_path: Pa
     assert longer.train().interrupted
     assert run.final_summary() is None
     assert not torch.equal(samples_of_run(run, 50, None, "cpu").samples, old)
+
+
+def test_denormal_numbers_are_zero_while_it_trains(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this CPU has no such mode")
+    iterate, seen = Trainer._iterate, []
+
+    def watched(self: Trainer, epoch: int) -> torch.Tensor:
+        seen.append(flushes_denormals())
+        return iterate(self, epoch)
+
+    monkeypatch.setattr(Trainer, "_iterate", watched)
+    Trainer(small(images), RunFolder(tmp_path / "run"), Silent()).train()
+    assert set(seen) == {True}
+    assert not flushes_denormals()
