@@ -55,10 +55,9 @@ struct Scratch {
   std::int32_t* seen;  // [positions] the last channel, of all images one by one, that found a winner there
   Winner* winners;     // of one image
   Lists by_row;        // for the weight: where the winner's patch of x begins
-  Lists
-      by_position;  // for the input: block by block of weights, where the winner's weights begin in the panel
-  float* image;     // [padded height][padded width][in]
-  float* v_image;   // the same, its gradient
+  Lists by_position;   // for the input, in each block of weights: where the winner's weights begin
+  float* image;        // [padded height][padded width][in]
+  float* v_image;      // the same, its gradient
 };
 
 class Backward {

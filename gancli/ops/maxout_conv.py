@@ -18,6 +18,8 @@ from gancli.ops.maxout_pool import MOST_CANDIDATES, windows
 # positions to read large weights for, torch's dense products are faster (benchmarks/RESULTS.md).
 _MOST_WINNERS = 1 / 3
 _FEW_POSITIONS, _LARGE_WEIGHT = 25, 2**19
+# Places in a padded image are kept in 32 bits.
+_TOO_LARGE = 2**31
 
 
 def maxout_conv2d(
@@ -59,7 +61,7 @@ def maxout_conv2d(
         if maxout_pool.serves(x, bias, pieces=pieces, pool=pool, backend=backend):
             z = F.conv2d(x, weight, padding=pad)
             return maxout_pool.maxout_pool(z, bias, pieces=pieces, pool=pool, stride=stride)
-    elif _serves_on_cpu(x, weight, bias, *settings, backend):
+    elif x.device.type == "cpu" and _serves_on_cpu(x, weight, bias, *settings, backend):
         y: Tensor
         if torch.compiler.is_compiling():
             y, _ = _maxout_conv(x, weight, bias, *settings)
@@ -105,13 +107,14 @@ def _serves_on_cpu(
     supported = supported and not torch.is_autocast_enabled(x.device.type) and pieces * pool**2 <= MOST_CANDIDATES
     why_not = (
         f"it computes in float32 outside autocast, with at most {MOST_CANDIDATES} pieces and positions in a window, "
-        f"square kernels and windows within the convolution; x is {x.dtype} {tuple(x.shape)}, weight {weight.dtype} "
-        f"{tuple(weight.shape)}"
+        "square kernels, windows within the convolution and images below 8 GiB; x is "
+        f"{x.dtype} {tuple(x.shape)}, weight {weight.dtype} {tuple(weight.shape)}"
     )
     fits = weight.shape[2] == weight.shape[3] and min(pad, stride - 1, pool - 1) >= 0
     if fits:
         sizes = _shape(x, weight, pieces, pad, pool, stride)
         fits = all(size > 0 for name, size in sizes.items() if name != "pad")
+        fits = fits and x.shape[1] * (x.shape[2] + 2 * pad) * (x.shape[3] + 2 * pad) < _TOO_LARGE
     if not native.chosen(backend, "maxout_conv_forward", x.device.type, supported and fits, why_not):
         return False
     return _pays(weight, **sizes) or native.requested_backend(backend) == "native"
