@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ import torch
 
 # Where real data sets lie, if anywhere; read before the environment is cleaned for the tests.
 REAL_DATA = os.environ.get("GANCLI_DATA")
+
+# Shells let what they start in the background ignore SIGINT, and so would every run that a test interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

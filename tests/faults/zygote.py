@@ -92,7 +92,10 @@ def interfere(number: int, deed: str, kind: str | None) -> None:
     write, fsync = files._WatchedFile.write, os.fsync
     files._WatchedFile.write = lambda *a: before(write, *a)  # type: ignore[method-assign]
     for name in ("fsync", "link", "replace", "unlink"):
-        setattr(os, name, functools.partial(before, getattr(os, name)))
+        watched = functools.partial(before, getattr(os, name))
+        setattr(os, name, watched)
+        if sys.version_info < (3, 11):  # pathlib keeps its own references there
+            setattr(Path._accessor, name, watched)  # type: ignore[attr-defined]
 
 
 def at_iteration(number: int, deed: str) -> None:
