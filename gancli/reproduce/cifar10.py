@@ -1,4 +1,4 @@
-"""Figure 2 c and d: both CIFAR-10 configurations, their grids, and whether their samples differ as the data do."""
+"""Figure 2 c and d: CIFAR-10 configurations, their grids, and whether their samples differ as the data do."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def reproduce_cifar10(
 def _look(plan: PlannedRun, dataset: Dataset, out: Path) -> tuple[dict[str, Any], list[str]]:
     """Draw the run's panel of Figure 2 and compare its samples' distances with the data's; with what to beware of."""
     trained = open_generator(plan.run, plan.config.device, backend=plan.config.backend)
-    picture = out / f"{panel_of(plan.config.preset).name}.png"
+    panel, preset = panel_of(plan.config.preset), plan.config.preset
+    picture = out / (f"{panel.name}.png" if preset == panel.presets[0] else f"{panel.name}-{preset}.png")
     seed, data_dir = plan.config.seed, plan.config.data_dir
     save_neighbours(trained, picture, num=20, seed=seed, data_dir=data_dir)
     samples = draw(trained, plan.config.num_samples, seed)

@@ -43,8 +43,13 @@ PANELS = (
         "gancli reproduce table1-mnist",
     ),
     Panel("figure2b", ("tfd",), _RUNS / "table1-tfd" / "stage-2", "gancli reproduce table1-tfd"),
-    Panel("figure2c", ("cifar10",), _RUNS / "cifar10" / "cifar10", "gancli reproduce cifar10"),
-    Panel("figure2d", ("cifar10-conv",), _RUNS / "cifar10" / "cifar10-conv", "gancli reproduce cifar10"),
+    Panel("figure2c", ("cifar10", "cifar10-tuned"), _RUNS / "cifar10" / "cifar10", "gancli reproduce cifar10"),
+    Panel(
+        "figure2d",
+        ("cifar10-conv", "cifar10-conv-tuned"),
+        _RUNS / "cifar10" / "cifar10-conv",
+        "gancli reproduce cifar10",
+    ),
 )
 FIGURE3 = "figure3"
 
@@ -102,12 +107,13 @@ def reproduce_figures(
 
 
 def _left_by_reproduce(panel: Panel) -> RunFolder:
-    """Return a panel's run; where seeds were chosen from more starts, the first that went on."""
+    """Return a panel's run: the first of its presets that has one; of chosen starts, the first that went on."""
     try:
         result = json.loads((panel.home.parent / RESULT_FILE).read_text(encoding="utf-8"))
         return RunFolder(panel.home.with_name(f"seed-{result['starts']['chosen'][0]}"))
     except (OSError, ValueError, LookupError, TypeError):
-        return RunFolder(panel.home)
+        places = [panel.home, *(panel.home.with_name(preset) for preset in panel.presets)]
+        return next((run for run in map(RunFolder, places) if run.last.exists()), RunFolder(panel.home))
 
 
 def _choose(runs: Sequence[Path]) -> dict[Panel, RunFolder]:

@@ -62,6 +62,19 @@ def test_cifar10_trains_both_draws_grids_and_compares_distances(colours: Target,
     again = quiet()
     reproduce_cifar10(colours, out, presets=["cifar10"], changes={}, watch=again)
     assert again.trained == []
+    both = reproduce_cifar10(colours, out, presets=["cifar10", "cifar10-tuned"], changes={}, watch=quiet())
+    assert [Path(row["picture"]).name for row in both["runs"]] == ["figure2c.png", "figure2c-cifar10-tuned.png"]
+
+
+def test_cifar10_refuses_presets_of_other_data_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained"))
+    sentences = {"mnist": "is made for mnist; cifar10 takes cifar10, ", "cifar": "Did you mean 'cifar10'"}
+    for name, sentence in sentences.items():
+        refused = CliRunner().invoke(main, ["reproduce", "cifar10", "--preset", "cifar10", "--preset", name])
+        assert refused.exit_code == 2
+        assert sentence in refused.stderr
 
 
 def test_figures_are_drawn_from_the_runs_that_are_there(
@@ -80,6 +93,10 @@ def test_figures_are_drawn_from_the_runs_that_are_there(
     }
     assert [sentence.split(":")[0] for sentence in content["missing"]] == ["figure2b", "figure2d"]
     assert all(Path(file).exists() for about in content["figures"].values() for file in about["files"])
+    Path("runs/cifar10/cifar10").rename("runs/cifar10/cifar10-tuned")
+    content = json.loads(CliRunner().invoke(main, ["reproduce", "figures", "--json"], catch_exceptions=False).stdout)
+    assert content["figures"]["figure2c"]["run"] == "runs/cifar10/cifar10-tuned"
+    Path("runs/cifar10/cifar10-tuned").rename("runs/cifar10/cifar10")
     one = reproduce_figures(
         [Path("runs/cifar10/cifar10")], tmp_path / "one", data_dir=None, device="cpu", backend="auto"
     )
