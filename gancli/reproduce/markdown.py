@@ -83,6 +83,7 @@ def cifar10_markdown(result: Mapping[str, Any]) -> str:
             f"`{row['preset']}`",
             f"{row['epochs']:,} ({row['steps']:,} iterations)",
             _figure(row),
+            str(row["best_epoch"] or ""),
             f"{row['samples_distance']:.1f}",
             f"{row['data_distance']:.1f}",
             f"{row['distance_ratio']:.2f}",
@@ -90,11 +91,12 @@ def cifar10_markdown(result: Mapping[str, Any]) -> str:
         )
         for row in result["runs"]
     ]
-    heads = ("preset", "epochs", "log-likelihood", "samples' distance", "data's", "ratio", "training")
+    heads = ("preset", "epochs", "log-likelihood", "of epoch", "samples' distance", "data's", "ratio", "training")
     parts = [
         "# cifar10: Figure 2 c and d\n",
         _table(heads, rows),
-        "Distances are mean Euclidean ones between pairs, in the space of the networks.\n",
+        "Distances are mean Euclidean ones between pairs, in the space of the networks. Grids and distances are of the\n"
+        "last epoch, the log-likelihood of the one with the highest on validation images.\n",
         _warnings_and_machine(result),
     ]
     return "\n".join(parts)
