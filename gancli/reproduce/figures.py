@@ -26,8 +26,8 @@ class Panel:
         presets: configurations that make it.
         home: where `gancli reproduce` leaves the run that it is drawn from.
         command: what makes that run.
-        checkpoint: which of the run's checkpoints, "best" by validation or "last". On CIFAR-10 the Parzen figure prefers
-            the blurred pictures of an early epoch.
+        checkpoint: which of the run's checkpoints, "best" by validation or "last". On CIFAR-10 the Parzen figure
+            prefers the blurred pictures of an early epoch.
     """
 
     name: str
