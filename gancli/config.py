@@ -201,6 +201,12 @@ class Config:
     num_validation: int | None = setting(
         None, "validation examples for σ: by default the first 1,000, TFD's whole split", group="Run", least=1
     )
+    samples_from: str = setting(
+        "best",
+        "the epoch whose generator samples come from: best by validation, or last",
+        group="Run",
+        choices=("best", "last"),
+    )
     num_samples: int = setting(10_000, "samples drawn for each Parzen estimate", group="Run", least=1)
     seed: int = setting(1, "seed of weights, noise, dropout and data order", group="Run", least=0, most=2**31 - 1)
     device: str = setting("auto", "where to compute: auto, cpu, cuda or cuda:N", group="Run")
@@ -244,8 +250,13 @@ class Config:
         return json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
 
 
-# What may be changed when a run goes on: how long, and where it is computed, not what is learned.
-RESUMABLE = ("data_dir", "epochs", "steps", "device", "backend", "validation_every")
+# What may be changed when a run goes on: how long, where it is computed and what is looked at, not what is learned.
+RESUMABLE = ("data_dir", "epochs", "steps", "device", "backend", "validation_every", "samples_from")
+
+
+def may_change(name: str, there: object, wanted: object) -> bool:
+    """Return whether a run may go on with another value of a field; the best generator, once given up, is gone."""
+    return there == wanted or (name in RESUMABLE and (name, wanted) != ("samples_from", "best"))
 
 
 def field_type(declared: dataclasses.Field[Any]) -> tuple[type, bool]:

@@ -11,7 +11,7 @@ import click
 from gancli.cli.console import print_json, result_console
 from gancli.cli.one_voice import agreed, restarts, started_ranks
 from gancli.cli.options import config_fields, config_options, json_option
-from gancli.config import RESUMABLE, Config
+from gancli.config import Config, may_change
 from gancli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _settled(
 def _resumed(config: Config, given: dict[str, Any], out: Path | None) -> Config:
     """Return a run's configuration with what may change on the way."""
     for name, value in given.items():
-        if name not in RESUMABLE and value != getattr(config, name):
+        if not may_change(name, getattr(config, name), value):
             raise UsageError(
                 f"--{name.replace('_', '-')} cannot change while a run goes on: it has {getattr(config, name)!r}. "
                 "Leave the option out, or start a new run without --resume."

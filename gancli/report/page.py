@@ -136,7 +136,11 @@ def _tiles(material: Material) -> str:
     if paper is not None:
         tiles.append((str(paper), "nats, the paper's Table 1", ""))
     if top is not None and top.best is not None:
-        tiles.append((f"{top.best['epoch']:,} of {top.metrics[-1]['epoch']:,}", "best epoch, by validation", ""))
+        epochs = top.metrics[-1]["epoch"]
+        if top.config.get("samples_from") == "last":
+            tiles.append((f"{epochs:,}", "epochs; samples come from the last", ""))
+        else:
+            tiles.append((f"{top.best['epoch']:,} of {epochs:,}", "best epoch, by validation", ""))
         tiles.append((in_words(training_seconds(RunFolder(top.path))), f"of iterations, {top.name}", ""))
     items = "".join(
         f'<li class="{kind}"><b>{escape(value)}</b><span>{escape(what)}</span></li>' for value, what, kind in tiles

@@ -65,7 +65,7 @@ def reproduce_cifar10(
 def _look(plan: PlannedRun, dataset: Dataset, out: Path) -> tuple[dict[str, Any], list[str]]:
     """Draw the run's panel of Figure 2 and compare its samples' distances with the data's; with what to beware of."""
     panel, preset = panel_of(plan.config.preset), plan.config.preset
-    trained = open_generator(plan.run, plan.config.device, which=panel.checkpoint, backend=plan.config.backend)
+    trained = open_generator(plan.run, plan.config.device, backend=plan.config.backend)
     picture = out / (f"{panel.name}.png" if preset == panel.presets[0] else f"{panel.name}-{preset}.png")
     seed, data_dir = plan.config.seed, plan.config.data_dir
     save_neighbours(trained, picture, num=20, seed=seed, data_dir=data_dir)

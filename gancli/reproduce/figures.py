@@ -26,15 +26,12 @@ class Panel:
         presets: configurations that make it.
         home: where `gancli reproduce` leaves the run that it is drawn from.
         command: what makes that run.
-        checkpoint: which of the run's checkpoints, "best" by validation or "last". On CIFAR-10 the Parzen figure
-            prefers the blurred pictures of an early epoch.
     """
 
     name: str
     presets: tuple[str, ...]
     home: Path
     command: str
-    checkpoint: str = "best"
 
 
 _RUNS = Path("runs")
@@ -46,19 +43,12 @@ PANELS = (
         "gancli reproduce table1-mnist",
     ),
     Panel("figure2b", ("tfd",), _RUNS / "table1-tfd" / "stage-2", "gancli reproduce table1-tfd"),
-    Panel(
-        "figure2c",
-        ("cifar10", "cifar10-tuned"),
-        _RUNS / "cifar10" / "cifar10",
-        "gancli reproduce cifar10",
-        checkpoint="last",
-    ),
+    Panel("figure2c", ("cifar10", "cifar10-tuned"), _RUNS / "cifar10" / "cifar10", "gancli reproduce cifar10"),
     Panel(
         "figure2d",
         ("cifar10-conv", "cifar10-conv-tuned"),
         _RUNS / "cifar10" / "cifar10-conv",
         "gancli reproduce cifar10",
-        checkpoint="last",
     ),
 )
 FIGURE3 = "figure3"
@@ -100,7 +90,7 @@ def reproduce_figures(
     chosen = _choose(runs)
     figures: dict[str, Any] = {}
     for panel, run in chosen.items():
-        trained = open_generator(run, device, which=panel.checkpoint, backend=backend)
+        trained = open_generator(run, device, backend=backend)
         seed, path = trained.config.seed, out / f"{panel.name}.png"
         save_neighbours(trained, path, num=SAMPLES, seed=seed, data_dir=data_dir)
         about = {"run": str(run.path), "preset": trained.config.preset, "step": trained.step}

@@ -95,8 +95,7 @@ def cifar10_markdown(result: Mapping[str, Any]) -> str:
     parts = [
         "# cifar10: Figure 2 c and d\n",
         _table(heads, rows),
-        "Distances are mean Euclidean ones between pairs, in the space of the networks. Grids and distances are of\n"
-        "the last epoch, the log-likelihood of the one with the highest on validation images.\n",
+        "Distances are mean Euclidean ones between pairs, in the space of the networks.\n",
         _warnings_and_machine(result),
     ]
     return "\n".join(parts)

@@ -44,6 +44,8 @@ def run_row(plan: PlannedRun, summary: Mapping[str, Any], reaching: float | None
     score = score_from(summary["parzen"])
     rows = [row for row in plan.run.read_metrics() if row.get("validation_log_likelihood") is not None]
     best = max(rows, key=lambda row: row["validation_log_likelihood"], default=None)
+    if plan.config.samples_from == "last":
+        best = rows[-1] if rows else None
     row = {
         "seed": plan.config.seed,
         "preset": plan.config.preset,

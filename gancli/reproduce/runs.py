@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gancli.config import RESUMABLE, Config, option_name
+from gancli.config import Config, may_change, option_name
 from gancli.errors import GancliError, Stopped, UsageError
 from gancli.train.checkpoints import load_newest
 from gancli.train.reporting import Reporter
@@ -62,7 +62,7 @@ def plan_run(path: Path, config: Config, num_train: int) -> PlannedRun:
             f"{path} has been trained for {done:,} iterations ({done // per_epoch:,} epochs), more than the {total:,} "
             f"asked for; ask for {-(-done // per_epoch)} epochs or more with --epochs, or choose another --out."
         )
-    return PlannedRun(run, config, per_epoch, total, done, _summary(run, total) if done == total else None)
+    return PlannedRun(run, config, per_epoch, total, done, _summary(run, config, total) if done == total else None)
 
 
 def finish_run(plan: PlannedRun, reporter: Reporter) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def finish_run(plan: PlannedRun, reporter: Reporter) -> dict[str, Any]:
     if plan.summary is not None:
         return plan.summary
     train(plan, reporter)
-    finished = _summary(plan.run, plan.total)
+    finished = _summary(plan.run, plan.config, plan.total)
     if finished is None:
         raise GancliError(f"{plan.run.summary_file} does not tell of the training that just ended.")
     return finished
@@ -118,15 +118,17 @@ def _require_same(run: RunFolder, config: Config) -> None:
     # A pretrained generator's layers are part of the text of the networks; where it lies may change.
     there, wanted = run.config().as_dict(), config.as_dict()
     for name, value in wanted.items():
-        if name not in (*RESUMABLE, "pretrained") and there[name] != value:
+        if name != "pretrained" and not may_change(name, there[name], value):
             raise UsageError(
                 f"{run.path} was trained with {option_name(name)} {there[name]!r}, this reproduction takes {value!r}; "
                 "choose another --out."
             )
 
 
-def _summary(run: RunFolder, total: int) -> dict[str, Any] | None:
-    """Return summary.json if it is that of the whole run; one of a shorter run that was since extended is not."""
+def _summary(run: RunFolder, config: Config, total: int) -> dict[str, Any] | None:
+    """Return summary.json if it is that of the whole run and of the generator that samples shall come from."""
+    if config.samples_from == "last" and run.best.exists():
+        return None  # it was the best until now
     summary = run.final_summary()
     try:
         finished = (

@@ -52,7 +52,7 @@ def load_generator(
     Args:
         run: where it was trained.
         device: where it shall run.
-        which: "best" (by validation Parzen; the last where no validation was made) or "last".
+        which: "best" (by validation Parzen; the last where no best one was kept) or "last".
         backend: of the generator's operations, now.
 
     Raises:

@@ -63,7 +63,7 @@ class RunFolder:
 
     @property
     def chosen(self) -> Path:
-        """The checkpoint that samples come from: the best by validation, or where nothing was validated the last."""
+        """The checkpoint that samples come from: the best by validation, or where none was kept the last."""
         return self.best if self.best.exists() else self.last
 
     def picture(self, epoch: int) -> Path:

@@ -198,6 +198,8 @@ class Trainer:
         end = self.total if until is None else min(until * self.per_epoch, self.total)
         if self.ranks.leads:
             self.run.write_config(self.config)
+            if self.config.samples_from == "last":
+                self.run.best.unlink(missing_ok=True)  # of a run that kept it until now
         self.play, how = captured_if_possible(self._plain, self.device, self.ranks)
         together = f"{self.ranks.size} ranks" if self.ranks.size > 1 else ""
         self.reporter.start(
@@ -275,7 +277,7 @@ class Trainer:
             row["validation_log_likelihood"], row["validation_sigma"] = self.judge.validate(self.average.network)
             if row["validation_log_likelihood"] > self.best:
                 self.best = row["validation_log_likelihood"]
-                if self.ranks.leads:
+                if self.ranks.leads and self.config.samples_from == "best":
                     save_checkpoint(self.run.best, self._generator_state())
         row["seconds"] = round(self._seconds, 3)
         self._save(row)
