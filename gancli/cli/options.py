@@ -15,18 +15,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 _FIELDS = {declared.name: declared for declared in dataclasses.fields(Config)}
 
 
-def config_options(*names: str) -> Callable[[F], F]:
-    """Add the options of some configuration fields; each is None unless given, so that presets keep their say."""
+def config_options(*names: str, **defaults: str) -> Callable[[F], F]:
+    """Add the options of some configuration fields; each is None unless given, so that presets keep their say.
+
+    Args:
+        names: of the fields.
+        defaults: what help says is a field's default, where that is not the field's own.
+    """
 
     def decorate(command: F) -> F:
         for name in reversed(names):
-            command = _config_option(_FIELDS[name])(command)
+            command = _config_option(_FIELDS[name], defaults.get(name))(command)
         return command
 
     return decorate
 
 
-def _config_option(declared: dataclasses.Field[Any]) -> Callable[[F], F]:
+def _config_option(declared: dataclasses.Field[Any], default: str | None = None) -> Callable[[F], F]:
     kind, _ = field_type(declared)
     rules = declared.metadata
     metavar = rules["metavar"] or {int: "N", float: "X", str: "NAME"}[kind]
@@ -40,14 +45,14 @@ def _config_option(declared: dataclasses.Field[Any]) -> Callable[[F], F]:
         default=None,
         metavar=metavar,
         envvar={"data_dir": "GANCLI_DATA"}.get(declared.name),
-        help=_help(declared),
+        help=_help(declared, default),
     )
 
 
-def _help(declared: dataclasses.Field[Any]) -> str:
+def _help(declared: dataclasses.Field[Any], default: str | None = None) -> str:
     """Return the sentence on a field and its default."""
     text = declared.metadata["text"]
-    return f"{text[0].upper()}{text[1:]}.{_default(declared)}"
+    return f"{text[0].upper()}{text[1:]}.{_default(declared) if default is None else f'  [{default}]'}"
 
 
 def _default(declared: dataclasses.Field[Any]) -> str:

@@ -39,7 +39,7 @@ def _out(name: str) -> Callable[[Any], Any]:
     )
 
 
-_where = config_options("epochs", "steps", "data_dir", "device", "backend")
+_where = config_options("epochs", "steps", "data_dir", "device", "backend", epochs="by preset; said at the start")
 
 
 @click.group(cls=WholeSentences)
