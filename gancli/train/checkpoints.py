@@ -23,10 +23,12 @@ largest_variance; it is read as well.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gancli import __version__
+from gancli.data.dataset import Dataset
 from gancli.data.torchfile import CHECKSUM, read_torch_file, write_torch_file
 from gancli.errors import DataError, GancliWarning
 
@@ -106,3 +108,22 @@ def _check_entries(content: dict[str, Any], path: Path) -> None:
     )
     if not good:
         raise DataError(f"{path} is damaged: its entries are not those of a checkpoint.")
+
+
+def require_same_data(content: Mapping[str, Any], path: Path, name: str, dataset: Dataset) -> None:
+    """Raise DataError unless a checkpoint was trained on images of this shape, and on as many.
+
+    Args:
+        content: of the checkpoint.
+        path: where it lies.
+        name: the data set's, as the configuration has it.
+        dataset: what lies there now.
+    """
+    if tuple(content["shape"]) != dataset.shape:
+        raise DataError(f"{path} was trained on images of {tuple(content['shape'])}, {name} has {dataset.shape}.")
+    examples = content.get("examples", len(dataset.train))
+    if examples != len(dataset.train):
+        raise DataError(
+            f"{path} was trained on {examples!r:.20} examples, {name} has {len(dataset.train):,} now; bring the data "
+            "back, or start a new run."
+        )

@@ -23,7 +23,7 @@ from gancli.ranks import ALONE, Ranks
 from gancli.train import schedules
 from gancli.train.averaging import WeightAverage
 from gancli.train.captured import captured_if_possible, watchable
-from gancli.train.checkpoints import load_newest, save_checkpoint
+from gancli.train.checkpoints import load_newest, require_same_data, save_checkpoint
 from gancli.train.generate import draw_samples, load_generator, samples_file, sampling_rng
 from gancli.train.health import Health
 from gancli.train.interrupt import StopRequest
@@ -148,17 +148,7 @@ class Trainer:
 
     def _take_up(self, content: dict[str, Any], path: Path) -> dict[str, Any]:
         """Load the state of a checkpoint; returns the row of metrics that belongs to it."""
-        if tuple(content["shape"]) != self.dataset.shape:
-            raise DataError(
-                f"{path} was trained on images of {tuple(content['shape'])}, "
-                f"{self.config.dataset} has {self.dataset.shape}."
-            )
-        examples = content.get("examples", len(self.dataset.train))
-        if examples != len(self.dataset.train):
-            raise DataError(
-                f"{path} was trained on {examples!r:.20} examples, {self.config.dataset} has "
-                f"{len(self.dataset.train):,} now; bring the data back, or start a new run."
-            )
+        require_same_data(content, path, self.config.dataset, self.dataset)
         try:
             self.game.G.load_state_dict(content["G"])
             self.game.D.load_state_dict(content["D"])
