@@ -256,6 +256,7 @@ def test_torch_knows_the_operators(native_route) -> None:
 
 @pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore:Guards may run slower")  # torch, of Python 3.13.0 alone
 def test_maxout_compiles_without_a_graph_break(compiler: str) -> None:
     if native.load("_cpu")[0] is None:
         pytest.skip("no native module: torch.compile sees only torch's own operators")

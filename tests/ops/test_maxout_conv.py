@@ -281,6 +281,7 @@ def test_auto_takes_the_native_path_where_it_pays(native_route, case: tuple[int,
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore:Guards may run slower")  # torch, of Python 3.13.0 alone
 def test_it_compiles_without_a_graph_break() -> None:
     if native.load("_cpu")[0] is None:
         pytest.skip("no native module: torch.compile sees only torch's own operators")
