@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dataset", metavar="NAME", help="What the samples imitate.  [what the samples file says]")
 @click.option("--num-samples", type=click.IntRange(min=1), metavar="N", help="Samples to use.  [all; 10000 of a run]")
+@click.option("--fold", type=click.IntRange(0, 4), metavar="N", help="TFD: the fold to test on.  [the run's, else 0]")
 @click.option("--neighbours", type=click.IntRange(min=1), default=5, metavar="K", help="Of precision and recall.  [5]")
 @click.option("--bandwidth", type=float, metavar="H", help="Of MMD's kernel.  [median distance within the data]")
 @click.option(
@@ -45,6 +46,7 @@ def evaluate(
     samples: Path | None,
     dataset: str | None,
     num_samples: int | None,
+    fold: int | None,
     neighbours: int,
     bandwidth: float | None,
     preprocessing: str | None,
@@ -69,15 +71,18 @@ def evaluate(
     from gancli.data.registry import load
     from gancli.evaluate.evaluation import evaluate_samples
     from gancli.evaluate.scoring import dataset_of
+    from gancli.train.run_folder import open_run
     from gancli.train.sampling import samples_to_score
     from gancli.train.setup import resolve_device
 
     file, data_dir = samples_to_score(samples, run or run_option, num_samples, seed, device, backend, data_dir)
-    name, beware = dataset_of(file, dataset, samples)
+    name, beware = dataset_of(file.dataset, dataset, samples)
+    if fold is None:
+        fold = 0 if samples else open_run(run or run_option).config().fold
     aside = progress_console()
     found = evaluate_samples(
         file,
-        load(name, data_dir),
+        load(name, data_dir, fold=fold),
         neighbours=neighbours,
         bandwidth=bandwidth,
         preprocessing=preprocessing,

@@ -106,11 +106,17 @@ def _as_json(found: ParzenFigure) -> dict[str, Any]:
         "folds": [score.estimate.log_likelihood for score in scored.scores] if len(scored.scores) > 1 else None,
         "dataset": found.dataset,
         "backend": found.backend,
-        "seconds": sum(score.seconds for score in scored.scores),
+        "seconds": _seconds(found),
     }
     if found.convergence is not None:
         content["convergence"] = [vars(row) for row in found.convergence]
     return content
+
+
+def _seconds(found: ParzenFigure) -> float:
+    """Return how long scoring took: folds one after the other, or of a stream all of them at once."""
+    seconds = [score.seconds for score in found.scored.scores]
+    return sum(seconds) if found.convergence is None else max(seconds)
 
 
 def _print(found: ParzenFigure, plot: Path | None) -> None:

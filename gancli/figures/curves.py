@@ -1,17 +1,16 @@
-"""Curves: the validation log-likelihood over σ, and training over the epochs."""
+"""The validation log-likelihood over σ, as a curve."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gancli.errors import UsageError
-from gancli.figures.ranges import readable_range, training_range
+from gancli.figures.ranges import readable_range
 from gancli.figures.style import (
     BLUE,
-    FAINT,
     GREEN,
     INK,
     ORANGE,
@@ -77,64 +76,6 @@ def save_sigma_curve(
     _label_best(axes, best)
     if fine:
         add_legend(axes)
-    save_figure(path, figure)
-
-
-def save_training_curves(path: Path, metrics: Sequence[Mapping[str, Any]], title: str | None = None) -> None:
-    """Plot a training run over its epochs: losses, what D says, and the log-likelihood where it was measured.
-
-    Args:
-        path: The file to write, ending in .png, .svg or .pdf.
-        metrics: One mapping per epoch: epoch, loss_d and loss_g (nats), d_x and d_gz (the means of D(x) and
-            D(G(z))), and validation_log_likelihood (nats). All but epoch may be missing, None or not finite in
-            some epochs; a curve that was never measured is left out.
-        title: Above the plot.
-
-    Raises:
-        UsageError: When there are no epochs, one has no number, or a value is neither a number nor None.
-        GancliError: When the file cannot be written.
-    """
-    if not metrics:
-        raise UsageError("metrics: expected at least one epoch, got none")
-    rows = sorted(metrics, key=_epoch)
-    measured = _series(rows, "validation_log_likelihood")
-
-    panels = 3 if measured else 2
-    figure = new_figure(2 * panels + 0.4, title)
-    all_axes = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
-    losses, outputs = all_axes[:2]
-    dress(losses, x_label=None, y_label="loss (nats)")
-    _draw(losses, _series(rows, "loss_d"), ORANGE, "discriminator D")
-    _draw(losses, _series(rows, "loss_g"), BLUE, "generator G")
-
-    dress(outputs, x_label=None, y_label="mean output of D")
-    outputs.axhline(0.5, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="½, cannot tell")
-    _draw(outputs, _series(rows, "d_x"), ORANGE, "D(x), data")
-    _draw(outputs, _series(rows, "d_gz"), BLUE, "D(G(z)), samples")
-    outputs.set_ylim(0, 1)
-    outputs.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
-
-    if measured:
-        likelihood = all_axes[2]
-        dress(likelihood, x_label=None, y_label="validation\nlog-likelihood (nats)")
-        _draw(likelihood, measured, GREEN, "Parzen estimate")
-        best = max(measured, key=lambda point: point[1])
-        low, high = training_range([value for _, value in measured])
-        likelihood.set_ylim(low - 0.08 * (high - low), high + 0.15 * (high - low))
-        likelihood.plot(
-            *best,
-            color=GREEN,
-            marker="*",
-            markersize=13,
-            markeredgecolor="white",
-            linestyle="none",
-            label=f"best: {_nats(best[1])} nats in epoch {best[0]:g}",
-            zorder=4,
-        )
-    for axes in all_axes:
-        add_legend(axes)
-    _set_epoch_axis(all_axes[-1], [_epoch(row) for row in rows])
-    figure.align_ylabels()
     save_figure(path, figure)
 
 
@@ -217,43 +158,3 @@ def _nats(value: float) -> str:
     """Write a log-likelihood with a decimal while that says something."""
     text = f"{value:,.1f}" if abs(value) < 1e4 else f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.1e}"
     return text.replace("-", "−")
-
-
-def _epoch(row: Mapping[str, Any]) -> float:
-    epoch = _number(row, "epoch")
-    if not math.isfinite(epoch):
-        raise UsageError(f"metrics: expected the number of an epoch in every row, got {row.get('epoch')!r}")
-    return epoch
-
-
-def _number(row: Mapping[str, Any], key: str) -> float:
-    """Read a value of a row, NaN where it is missing or not finite."""
-    value = row.get(key)
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UsageError(f"metrics: expected a number for {key}, got {value!r}")
-    return float(value) if math.isfinite(value) else math.nan
-
-
-def _series(rows: Sequence[Mapping[str, Any]], key: str) -> Points:
-    """Collect (epoch, value) where a value was measured: a channel taken every ten epochs is still one line."""
-    points = [(_epoch(row), _number(row, key)) for row in rows]
-    return [point for point in points if not math.isnan(point[1])]
-
-
-def _draw(axes: Axes, points: Points, color: str, label: str) -> None:
-    if points:
-        # A dot per epoch while they are few: one epoch alone would draw no line at all.
-        marker = "o" if len(points) <= 30 else ""
-        axes.plot(*zip(*points, strict=True), color=color, linewidth=1.6, marker=marker, markersize=3.5, label=label)
-
-
-def _set_epoch_axis(axes: Axes, epochs: Sequence[float]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlabel("epoch", fontsize=11, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    low, high = min(epochs), max(epochs)
-    margin = 0.02 * (high - low) if high > low else 1.0
-    axes.set_xlim(low - margin, high + margin)

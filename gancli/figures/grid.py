@@ -29,35 +29,6 @@ _YELLOW = (255, 209, 0)
 _FRAME = 4  # pixels; wider than a separator, so that the frame is seen at first glance
 
 
-def make_grid(images: Tensor, *, columns: int, padding: int = 2, background: int | None = None) -> Pixels:
-    """Lay images out row by row, with lines between and around them.
-
-    Image i stands in row i // columns, column i % columns, its corner at
-    (padding + row·(height + padding), padding + column·(width + padding)).
-
-    Args:
-        images: (n, channels, height, width), uint8, 1 or 3 channels.
-        columns: Images per row; a grid of fewer images is only as wide as they are.
-        padding: The width of the lines, in pixels.
-        background: The grey level of the lines and of empty cells, 0..255; None chooses white, or a grey for
-            images that are light at their edges.
-
-    Returns:
-        (height, width, channels) of the whole grid, uint8.
-
-    Raises:
-        UsageError: When the images are not as above or a number is out of range.
-    """
-    pixels = to_pixels(images, name="images")
-    check_positive(columns, name="columns")
-    check_positive(padding, name="padding", least=0)
-    if background is None:
-        background = choose_background(pixels)
-    elif not 0 <= background <= 255:
-        raise UsageError(f"background: expected a grey level in 0..255, got {background}")
-    return tile(pixels, columns=min(columns, len(pixels)), padding=padding, background=background)
-
-
 def save_grid(path: Path, images: Tensor, *, columns: int, scale: int | None = None) -> None:
     """Write a sample grid as a PNG.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from gancli.errors import GancliError
 from gancli.reproduce.results import RESULT_FILE
-from gancli.train.checkpoints import load_checkpoint
+from gancli.train.generate import TrainedGenerator
 from gancli.train.run_folder import RunFolder, open_run
 from gancli.train.sampling import open_generator, save_neighbours, save_walk
 
@@ -108,9 +108,10 @@ def _view(run: RunFolder, name: str, data_dir: str | None, device: str, backend:
     notes: list[str] = []
     walk = neighbours = None
     version = ""
-    if run.last.exists() or run.best.exists():
-        version = str(load_checkpoint(run.chosen).get("version", ""))
-        walk, neighbours = _pictures(run, data_dir, device, backend, notes)
+    if run.last.exists() or run.previous.exists() or run.best.exists():
+        trained = open_generator(run, device, backend=backend)
+        version = trained.version
+        walk, neighbours = _pictures(trained, data_dir, notes)
     else:
         notes.append("No checkpoint yet: the run has not come to the end of its first epoch.")
     metrics = run.read_metrics()
@@ -133,13 +134,10 @@ def _view(run: RunFolder, name: str, data_dir: str | None, device: str, backend:
     )
 
 
-def _pictures(
-    run: RunFolder, data_dir: str | None, device: str, backend: str, notes: list[str]
-) -> tuple[bytes | None, bytes | None]:
+def _pictures(trained: TrainedGenerator, data_dir: str | None, notes: list[str]) -> tuple[bytes | None, bytes | None]:
     """Draw Figures 3 and 2 of a run; what cannot be drawn becomes a note."""
     drawn: list[bytes | None] = []
     with tempfile.TemporaryDirectory() as folder:
-        trained = open_generator(run, device, backend=backend)
         seed, out = trained.config.seed, Path(folder) / "picture.png"
         for draw in (
             lambda: save_walk(trained, out, rows=_ROWS, steps=_STEPS, seed=seed, closed=False),

@@ -123,10 +123,11 @@ def _tiles(material: Material) -> str:
     scored = [run for run in material.runs if run.parzen is not None]
     # Among runs as among epochs it is validation that chooses; the test figure is only reported.
     top = max(scored, key=lambda run: run.best["validation_log_likelihood"] if run.best else -math.inf, default=None)
-    means = [result for result in material.results if result.get("spread") is not None]
+    means = [result for result in material.results if result.get("spread") is not None or "folds" in result]
     if means:
-        mean = max(means, key=lambda result: float(result["log_likelihood"]))
-        what = f"nats, mean of {len(mean['seeds'])} seeds of {mean['preset']}{chosen_from(mean)}"
+        mean = max(means, key=_validation_of_seeds)
+        over = f"{len(mean['folds'])} folds" if "folds" in mean else f"{len(mean['seeds'])} seeds"
+        what = f"nats, mean of {over} of {mean['preset']}{chosen_from(mean)}"
         tiles.append((f"{mean['log_likelihood']:,.1f} ± {mean['standard_error']:,.1f}", what, "ours"))
     elif top is not None and top.parzen is not None:
         estimate = top.parzen["estimate"]
@@ -146,6 +147,12 @@ def _tiles(material: Material) -> str:
         f'<li class="{kind}"><b>{escape(value)}</b><span>{escape(what)}</span></li>' for value, what, kind in tiles
     )
     return f'<ul class="tiles">{items}</ul>' if items else ""
+
+
+def _validation_of_seeds(result: dict[str, Any]) -> float:
+    """Return the mean validation log-likelihood of a reproduction's seeds, -inf where one was not validated."""
+    values = [row["validation_log_likelihood"] for row in result["seeds"]]
+    return math.fsum(values) / len(values) if None not in values else -math.inf
 
 
 def _protocol(material: Material) -> str:
@@ -189,9 +196,11 @@ def _training(material: Material) -> str:
     losses = [
         row[key] for run in runs for row in run.metrics for key in ("loss_d", "loss_g") if row.get(key) is not None
     ]
+    # G's minimax loss, log(1 − D(G(z))), is never above zero.
+    loss_range = (min(0.0, *losses), max(0.0, *losses)) if losses else (0.0, 1.0)
     rows = [
         [render_chart(_validation_chart(runs))],
-        [render_chart(_loss_chart(run, (0.0, max(losses)), len(runs) > 1)) for run in runs if losses],
+        [render_chart(_loss_chart(run, loss_range, len(runs) > 1)) for run in runs if losses],
         [render_chart(_output_chart(run, len(runs) > 1)) for run in runs],
     ]
     return "".join(grid(*row) for row in rows) if len(runs) > 1 else grid(*(chart for row in rows for chart in row))

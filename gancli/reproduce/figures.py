@@ -108,12 +108,21 @@ def reproduce_figures(
 
 def _left_by_reproduce(panel: Panel) -> RunFolder:
     """Return a panel's run: the first of its presets that has one; of chosen starts, the first that went on."""
+    places = [
+        place
+        for preset in panel.presets
+        for place in (_first_chosen(_RUNS / f"table1-{preset}"), panel.home.with_name(preset))
+    ]
+    return next((run for run in map(RunFolder, places) if run.last.exists()), RunFolder(panel.home))
+
+
+def _first_chosen(path: Path) -> Path:
+    """Return where the first seed of a reproduction lies; of chosen starts, the first that went on."""
     try:
-        result = json.loads((panel.home.parent / RESULT_FILE).read_text(encoding="utf-8"))
-        return RunFolder(panel.home.with_name(f"seed-{result['starts']['chosen'][0]}"))
+        result = json.loads((path / RESULT_FILE).read_text(encoding="utf-8"))
+        return path / f"seed-{result['starts']['chosen'][0]}"
     except (OSError, ValueError, LookupError, TypeError):
-        places = [panel.home, *(panel.home.with_name(preset) for preset in panel.presets)]
-        return next((run for run in map(RunFolder, places) if run.last.exists()), RunFolder(panel.home))
+        return path / "seed-1"
 
 
 def _choose(runs: Sequence[Path]) -> dict[Panel, RunFolder]:

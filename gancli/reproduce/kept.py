@@ -6,8 +6,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from gancli.data.dataset import Dataset
 from gancli.files import atomic_write_text
 
 
@@ -17,10 +19,11 @@ class Kept:
     Args:
         path: the file; it is made when the first answer is there. One that cannot be read counts as empty, since
             everything in it can be computed anew.
+        common: inputs of every answer, e.g. the data and the versions.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, common: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.path, self._common = path, common
 
     def get(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the kept answer, or compute it and keep it.
@@ -34,14 +37,14 @@ class Kept:
         if known is None:
             # Through JSON, so that a fresh answer equals the one that will be read back.
             known = json.loads(json.dumps(compute()))
-            content = {**self._read(), name: {"inputs": dict(inputs), "answer": known}}
+            content = {**self._read(), name: {"inputs": {**self._common, **inputs}, "answer": known}}
             atomic_write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         return known
 
     def find(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the kept answer, or None."""
         entry = self._read().get(name)
-        if not isinstance(entry, dict) or entry.get("inputs") != json.loads(json.dumps(dict(inputs))):
+        if not isinstance(entry, dict) or entry.get("inputs") != json.loads(json.dumps({**self._common, **inputs})):
             return None
         answer = entry.get("answer")
         return answer if isinstance(answer, dict) else None
@@ -56,6 +59,16 @@ class Kept:
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
+
+
+def data_sha256(dataset: Dataset) -> str:
+    """Return the SHA-256 of all examples of a data set, to tell whether an answer belongs to them."""
+    digest = hashlib.sha256()
+    splits = [part for fold in dataset.folds or (dataset,) for part in (fold.valid, fold.test)]
+    for part in (dataset.train, *splits):
+        digest.update(repr((part.dtype, tuple(part.shape))).encode())
+        digest.update(part.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def file_sha256(path: Path) -> str:

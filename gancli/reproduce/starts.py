@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from gancli.config import RESUMABLE
 from gancli.errors import DivergedError, GancliError, UsageError
 from gancli.reproduce.kept import Kept
-from gancli.reproduce.runs import PlannedRun, train, training_seconds
+from gancli.reproduce.runs import PlannedRun, finish_run, train, training_seconds
 from gancli.reproduce.timing import Speed, announce, forecast, in_words, tell_done
 from gancli.reproduce.watch import Watch
 from gancli.train.generate import versions
@@ -36,6 +37,7 @@ class Starts:
 
     def __init__(self, plans: Sequence[PlannedRun], *, go_on: int, epochs: int, out: Path) -> None:
         self.plans, self.go_on, self.epochs, self.out = plans, go_on, epochs, out
+        self._said: list[PlannedRun] = []  # the choice that was told last
         first = plans[0]
         self._steps = epochs * first.per_epoch
         if self._steps >= first.total:
@@ -74,8 +76,32 @@ class Starts:
                 self._begin(plan, watch)
                 watch.say(self._one_line(plan))
         chosen = self._chosen()
-        watch.say(f"chosen by validation: {seeds_in_words([plan.config.seed for plan in chosen])}")
+        if chosen != self._said:
+            watch.say(f"chosen by validation: {seeds_in_words([plan.config.seed for plan in chosen])}")
+            self._said = chosen
         return chosen
+
+    def finish(self, watch: Watch) -> Iterator[tuple[PlannedRun, dict[str, Any]]]:
+        """Train the chosen ones to their ends; where one diverges on the way, the next best start takes its place.
+
+        Yields:
+            Each run that goes to its end, with its final figures.
+
+        Raises:
+            Stopped: a signal came first; everything is saved.
+            GancliError: too many diverged, or as `train_run`.
+        """
+        finished: set[int] = set()
+        while left := [plan for plan in self.run(watch) if plan.config.seed not in finished]:
+            plan = left[0]
+            try:
+                with self._told(plan):
+                    summary = finish_run(plan, watch.reporter())
+            except DivergedError:
+                watch.say(self._one_line(plan))
+                continue
+            finished.add(plan.config.seed)
+            yield plan, summary
 
     def as_dict(self) -> dict[str, Any]:
         """Return what result.json tells of the starts, as plain values."""
@@ -89,11 +115,18 @@ class Starts:
         }
 
     def _begin(self, plan: PlannedRun, watch: Watch) -> None:
-        try:
+        with suppress(DivergedError), self._told(plan):
             train(plan, watch.reporter(), until=self.epochs)
+
+    @contextmanager
+    def _told(self, plan: PlannedRun) -> Iterator[None]:
+        """Keep where a run diverges, if it does."""
+        try:
+            yield
         except DivergedError as error:
             where = error.where
             self._kept.get(_name(plan), _identity(plan), lambda: {"where": where})
+            raise
 
     def _chosen(self) -> list[PlannedRun]:
         """Return the runs that go on: the highest validation figures of those that did not diverge."""
@@ -144,7 +177,7 @@ class Starts:
             "epoch": None if best is None else best["epoch"],
             "diverged": self._diverged(plan),
             "went_on": went_on,
-            "training_seconds": training_seconds(plan.run, self.epochs),
+            "training_seconds": training_seconds(plan.run, None if self._diverged(plan) else self.epochs),
         }
 
     def _one_line(self, plan: PlannedRun) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from gancli.errors import UsageError
 from gancli.reproduce import context
 from gancli.reproduce.baselines import BASELINES, CENTROIDS, KMEANS_ITERATIONS, TRAINING
 from gancli.reproduce.data import load_checked
-from gancli.reproduce.kept import Kept
+from gancli.reproduce.kept import Kept, data_sha256
 from gancli.reproduce.markdown import table1_markdown
 from gancli.reproduce.results import circumstances, over_seeds, published_row, run_row, write_result
 from gancli.reproduce.runs import PlannedRun, finish_run, plan_run
@@ -22,6 +22,7 @@ from gancli.reproduce.starts import START_EPOCHS, Starts
 from gancli.reproduce.targets import Target
 from gancli.reproduce.timing import Speed, announce, in_words
 from gancli.reproduce.watch import Watch
+from gancli.train.generate import versions
 from gancli.train.sampling import open_generator
 from gancli.train.setup import resolve_device
 
@@ -79,12 +80,11 @@ def reproduce_table1(
     if speed is not None:
         seconds = _context_seconds(speed, curve_samples, Kept(out / CONTEXT_FILE).names())
         watch.say(f"then about {in_words(seconds)} to put the figure into context")
-    if contest:
-        plans = contest.run(watch)
-    rows = []
-    for plan in plans:
-        rows.append(run_row(plan, finish_run(plan, watch.reporter()), YARDSTICK))
-        watch.say(_one_line(rows[-1]))
+    finished = {}
+    for plan, summary in contest.finish(watch) if contest else _finish(plans, watch):
+        finished[plan.config.seed] = plan, run_row(plan, summary, YARDSTICK)
+        watch.say(_one_line(finished[plan.config.seed][1]))
+    plans, rows = map(list, zip(*(finished[seed] for seed in sorted(finished)), strict=True))
     result = {
         "target": target.name,
         "preset": preset,
@@ -104,6 +104,12 @@ def reproduce_table1(
     return result
 
 
+def _finish(plans: Sequence[PlannedRun], watch: Watch) -> Iterator[tuple[PlannedRun, dict[str, Any]]]:
+    """Train every run to its end; yields it with its final figures."""
+    for plan in plans:
+        yield plan, finish_run(plan, watch.reporter())
+
+
 def _context_seconds(speed: Speed, curve_samples: int, known: set[str]) -> float:
     """Estimate the scoring to come, in units of one score of 10,000 samples.
 
@@ -120,7 +126,8 @@ def _context(
     plan: PlannedRun, dataset: Dataset, out: Path, device: torch.device, curve_samples: int, watch: Watch
 ) -> dict[str, Any]:
     """Return what stands beside the figure: baselines for everybody, details of the first run's generator."""
-    kept, backend = Kept(out / CONTEXT_FILE), plan.config.backend
+    kept = Kept(out / CONTEXT_FILE, {"data": data_sha256(dataset), "versions": versions()})
+    backend = plan.config.backend
     trained = open_generator(plan.run, plan.config.device, backend=backend)
     rows = context.baseline_rows(
         kept, dataset, trained.preprocessing, plan.config.num_samples, device, backend, watch.say

@@ -11,13 +11,14 @@ from gancli.data.dataset import Dataset
 from gancli.data.samples import read_samples
 from gancli.evaluate.scoring import score_samples
 from gancli.reproduce.data import load_checked
-from gancli.reproduce.kept import Kept, file_sha256
+from gancli.reproduce.kept import Kept, data_sha256, file_sha256
 from gancli.reproduce.markdown import tfd_markdown
 from gancli.reproduce.results import circumstances, published_row, run_row, write_result
 from gancli.reproduce.runs import PlannedRun, finish_run, plan_run
 from gancli.reproduce.targets import Target
 from gancli.reproduce.timing import announce
 from gancli.reproduce.watch import Watch
+from gancli.train.generate import versions
 from gancli.train.setup import resolve_device
 
 FOLDS_FILE = "folds.json"
@@ -86,4 +87,5 @@ def _folds(plan: PlannedRun, dataset: Dataset, out: Path) -> dict[str, Any]:
             )
         )
 
-    return Kept(out / FOLDS_FILE).get("folds", {"samples": file_sha256(file)}, compute)
+    kept = Kept(out / FOLDS_FILE, {"data": data_sha256(dataset), "versions": versions()})
+    return kept.get("folds", {"samples": file_sha256(file)}, compute)

@@ -30,13 +30,18 @@ CHUNK = 1000
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A generator with what is needed to use it: its configuration, preprocessing and position in training."""
+    """A generator with what is needed to use it: its configuration, preprocessing and position in training.
+
+    Attributes:
+        version: of gancli, that wrote its checkpoint.
+    """
 
     G: Generator
     config: Config
     preprocessing: Preprocessing
     run: RunFolder
     step: int
+    version: str
 
     @property
     def device(self) -> torch.device:
@@ -65,7 +70,8 @@ def load_generator(
     G = generator_of(content, path, backend)
     config = Config.from_dict(content["config"])
     preprocessing = Preprocessing.from_dict(content["preprocessing"])
-    return TrainedGenerator(G.to(device).eval(), config, preprocessing, run, content["step"])
+    version = str(content["version"])
+    return TrainedGenerator(G.to(device).eval(), config, preprocessing, run, content["step"], version)
 
 
 def generator_of(content: Mapping[str, Any], path: Path, backend: str = "auto") -> Generator:

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import torch
 
+from gancli.data.dataset import Dataset
 from gancli.data.registry import load
 from gancli.evaluate.parzen import PAPER_SIGMAS
 from gancli.evaluate.scoring import (
     PAPER_NUM_SAMPLES,
     ScoredSamples,
+    beware_of_sigma,
+    beware_of_unit,
     dataset_of,
+    prepared_folds,
     require_own_preprocessing,
     score_samples,
     summarise,
@@ -22,8 +26,9 @@ from gancli.evaluate.scoring import (
 from gancli.evaluate.streaming import ConvergenceRow
 from gancli.ops import native
 from gancli.ranks import ALONE, Ranks
+from gancli.train.generate import CHUNK, TrainedGenerator
 from gancli.train.run_folder import open_run
-from gancli.train.sampling import open_generator, samples_to_score, stream_of_run
+from gancli.train.sampling import draw, open_generator, samples_to_score, stream_of_run
 from gancli.train.setup import resolve_device
 
 Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -117,7 +122,7 @@ def _score_kept(request: ParzenRequest, ranks: Ranks) -> ParzenFigure:
         request.data_dir,
         ranks,
     )
-    name, beware = dataset_of(file, request.dataset, request.samples)
+    name, beware = dataset_of(file.dataset, request.dataset, request.samples)
     scored = score_samples(
         file,
         load(name, data_dir, fold=request.fold or 0),
@@ -137,13 +142,15 @@ def _score_stream(request: ParzenRequest, ranks: Ranks, counting: Counting) -> P
     """Score more samples than are kept: draw, fold in, forget."""
     trained = open_generator(open_run(request.run), request.device, backend=request.backend)
     require_own_preprocessing(trained.preprocessing, request.preprocessing)
-    name, num = request.dataset or trained.config.dataset, request.num_samples or PAPER_NUM_SAMPLES
+    name, beware = dataset_of(trained.config.dataset, request.dataset, None)
+    dataset = load(name, request.data_dir or trained.config.data_dir, fold=request.fold or 0)
+    num, seed = request.num_samples or PAPER_NUM_SAMPLES, trained.config.seed if request.seed is None else request.seed
     with counting("samples", num) as progress:
         scores, rows = stream_of_run(
             trained,
-            load(name, request.data_dir or trained.config.data_dir, fold=request.fold or 0),
+            dataset,
             num,
-            trained.config.seed if request.seed is None else request.seed,
+            seed,
             sigmas=request.sigmas,
             num_validation=request.num_validation,
             fold=request.fold,
@@ -151,8 +158,26 @@ def _score_stream(request: ParzenRequest, ranks: Ranks, counting: Counting) -> P
             ranks=ranks,
             progress=progress,
         )
+    scored = summarise(scores, [*beware, *_beware_of_stream(trained, dataset, seed, request, ranks)])
     used = _backend_used(request.backend, trained.device)
-    return ParzenFigure(name, str(trained.run.path), summarise(scores), rows, used)
+    return ParzenFigure(name, str(trained.run.path), scored, rows, used)
+
+
+def _beware_of_stream(
+    trained: TrainedGenerator, dataset: Dataset, seed: int, request: ParzenRequest, ranks: Ranks
+) -> list[str]:
+    """Say of a stream's first samples what would be said of samples that are kept."""
+    folds = prepared_folds(
+        dataset,
+        trained.preprocessing,
+        num_validation=request.num_validation,
+        fold=request.fold,
+        device=trained.device,
+    )
+    first, one = draw(trained, CHUNK, seed), next(folds)
+    return beware_of_unit(first, one.test) + beware_of_sigma(
+        request.sigmas, first, one.valid, backend=request.backend, ranks=ranks
+    )
 
 
 def _backend_used(backend: str, device: torch.device) -> str:

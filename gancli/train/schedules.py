@@ -27,7 +27,10 @@ def learning_rate(config: Config, step: int, per_epoch: int) -> float:
 
     Source: mnist.yaml, sgd.ExponentialDecay; the linear fall is ours.
     """
-    rate = config.lr / config.lr_decay**step
+    try:
+        rate = config.lr / config.lr_decay**step
+    except OverflowError:  # of the power, beyond 1.8e308
+        rate = 0.0
     if config.anneal_epochs:
         rate *= max(1 - step / (config.anneal_epochs * per_epoch), 0.0)
     return max(rate, min(config.lr_min, config.lr))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gancli.config import Config
 from gancli.errors import UsageError
+from gancli.nets import spec
 from gancli.nets.networks import Discriminator, Generator, Shape, initialise_network
 from gancli.ranks import ALONE, Ranks
 from gancli.train.algorithm1 import Game
@@ -55,13 +56,31 @@ def adopt_pretrained(config: Config, ranks: Ranks = ALONE) -> Config:
 
 
 def marginals(config: Config, train: Tensor, preprocess: Callable[[Tensor], Tensor]) -> Tensor | None:
-    """Return the training mean of every pixel in the space of the networks, (values,) float64, where it is needed."""
+    """Return the training mean of every pixel in the space of the networks, (values,) float64, where it is needed.
+
+    Raises:
+        UsageError: the mean is no probability, so that there is no bias with which a sigmoid gives it.
+    """
     if "bias=marginal" not in config.generator:
         return None
     total = torch.zeros(train[0].numel(), dtype=torch.float64)
     for chunk in train.split(1000):  # so that only a chunk is ever float
         total += preprocess(chunk).flatten(1).sum(dim=0, dtype=torch.float64)
-    return total / len(train)
+    mean = total / len(train)
+    low, high = float(mean.min()), float(mean.max())
+    if low < 0 or high > 1:
+        raise UsageError(
+            f"bias=marginal in --generator needs pixels with means in [0, 1], those of {config.dataset} lie between "
+            f"{low:.4g} and {high:.4g} (--preprocessing {config.preprocessing}); bring the data into [0, 1], or end G "
+            f"in a layer that reaches them: --generator '{_reaching(config)}'."
+        )
+    return mean
+
+
+def _reaching(config: Config) -> str:
+    """Return the generator's text with a last layer that puts out any number."""
+    *hidden, _ = spec.parse(config.generator, role="generator")
+    return spec.render((*hidden, *spec.parse("dense out linear irange=0.05", role="generator")))
 
 
 def make_networks(config: Config, shape: Shape) -> tuple[Generator, Discriminator]:

@@ -74,7 +74,7 @@ def train_run(
                 f"{run.path} holds a run by now; continue it with --resume {run.path}, or choose another --out."
             )
         with explained_shortage(config):
-            trainer = Trainer(config, run, reporter, ranks)
+            trainer = Trainer(config, run, reporter, ranks, resume=resume)
             if resume:
                 trainer.restore()
             return trainer.train(until)
@@ -86,7 +86,9 @@ class Trainer:
     It takes the run folder to be its own: `train_run` sees to that.
     """
 
-    def __init__(self, config: Config, run: RunFolder, reporter: Reporter, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self, config: Config, run: RunFolder, reporter: Reporter, ranks: Ranks = ALONE, *, resume: bool = False
+    ) -> None:
         self.run, self.reporter, self.ranks = run, reporter, ranks
         self.device = resolve_device(ranks.device(config.device))
         reporter.note(f"loading {config.dataset}")
@@ -96,8 +98,14 @@ class Trainer:
         self.data = Minibatches(
             self.dataset.train, self.preprocessing, config.batch_size, config.seed, self.device, ranks
         )
+        # Weights of another run are where this one begins; later they are in its own checkpoints.
+        begun = resume and ranks.agreed(self._has_checkpoint)
         self.game = make_game(
-            config, self.dataset.shape, marginals(config, self.dataset.train, self.preprocessing), self.device, ranks
+            config.replace(pretrained=None) if begun else config,
+            self.dataset.shape,
+            marginals(config, self.dataset.train, self.preprocessing),
+            self.device,
+            ranks,
         )
         self.rng = make_rng(config.seed, play_stream(ranks), self.device)
         self.game.D.share_rng(self.rng)
@@ -140,11 +148,14 @@ class Trainer:
         """Read the newest checkpoint and say where it is; None if none has been written yet."""
 
         def read() -> tuple[dict[str, Any], Path] | None:
-            if not (self.run.last.exists() or self.run.previous.exists() or self.run.read_metrics()):
+            if not (self._has_checkpoint() or self.run.read_metrics()):
                 return None
             return load_newest(self.run.last, self.run.previous)
 
         return self.ranks.agreed(read)
+
+    def _has_checkpoint(self) -> bool:
+        return self.run.last.exists() or self.run.previous.exists()
 
     def _take_up(self, content: dict[str, Any], path: Path) -> dict[str, Any]:
         """Load the state of a checkpoint; returns the row of metrics that belongs to it."""
@@ -188,7 +199,8 @@ class Trainer:
         end = self.total if until is None else min(until * self.per_epoch, self.total)
         if self.ranks.leads:
             self.run.write_config(self.config)
-            if self.config.samples_from == "last":
+            if self.config.samples_from == "last" and (self.step < end or self.run.best.exists()):
+                self.run.summary_file.unlink(missing_ok=True)  # its samples are about to be another generator's
                 self.run.best.unlink(missing_ok=True)  # of a run that kept it until now
         self.play, how = captured_if_possible(self._plain, self.device, self.ranks)
         together = f"{self.ranks.size} ranks" if self.ranks.size > 1 else ""
@@ -256,7 +268,8 @@ class Trainer:
         # From here on nothing learns.
         row: dict[str, Any] = {"epoch": epoch, "step": self.step, **means}
         row["lr"], row["momentum"] = self._schedules(epoch)
-        self.monitor.reset()
+        if self.step % self.per_epoch == 0:  # an epoch that --steps cut short may be gone on with
+            self.monitor.reset()
         self.reporter.note("picture and validation")
         if self.ranks.leads:
             samples = self.judge.picture(self.average.network, self.run.picture(epoch))
@@ -307,7 +320,7 @@ class Trainer:
             signal asks to stop, or where there is no second game: for want of memory, or of what the run began with.
         """
         try:
-            again = Trainer(self.config, self.run, self.reporter, self.ranks)
+            again = Trainer(self.config, self.run, self.reporter, self.ranks, resume=self.saved is not None)
             again.play = watchable(again._plain, self.play)
             kept = again._newest() if self.saved is not None else None
             if kept:

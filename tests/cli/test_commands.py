@@ -319,3 +319,16 @@ def test_a_million_or_so_samples_stream_with_a_convergence_table(run: str) -> No
     words = gancli("parzen", "--run", run, "--num-samples", "12000").stdout
     assert "12,000" in words
     assert "best of 10" in words
+
+
+def test_a_stream_is_warned_of_as_samples_that_are_kept(run: str) -> None:
+    np.save("other.npy", np.random.default_rng(2).random((50, 1, 6, 6)) * 9)
+    for num in ("10000", "12000"):
+        command = ["parzen", "--run", run, "--num-samples", num, "--sigma", "0.01", "--dataset", "./other.npy"]
+        warned = gancli(*command).stderr
+        for words in ("leave --sigma out to choose it", "are compared with ./other.npy"):
+            assert words in warned, num
+    np.save("other.npy", np.random.default_rng(2).random((50, 1, 6, 6)) / 9)
+    for num in ("10000", "12000"):
+        warned = gancli("parzen", "--run", run, "--num-samples", num, "--dataset", "./other.npy").stderr
+        assert "are they in the same unit?" in warned, num

@@ -12,7 +12,7 @@ from gancli.data.dataset import Dataset, Fold
 from gancli.data.samples import SamplesFile
 from gancli.errors import DataError, InputError, UsageError
 from gancli.evaluate.parzen import PAPER_SIGMAS, REFINED_VALUES, log_spaced, over_folds, parzen_score
-from gancli.evaluate.scoring import score_samples, validation_size
+from gancli.evaluate.scoring import beware_of_unit, score_samples, validation_size
 
 
 def log_p(x: np.ndarray, samples: np.ndarray, sigma: float) -> np.ndarray:
@@ -113,7 +113,7 @@ def test_over_folds_is_mean_and_standard_error_over_folds(clouds: tuple[torch.Te
     samples, test, valid = clouds
     scores = [parzen_score(samples, part, valid, sigmas=[0.3]) for part in test.split(16)]
     means = np.array([score.estimate.log_likelihood for score in scores])
-    assert over_folds(scores) == pytest.approx((means.mean(), means.std() / math.sqrt(5)))
+    assert over_folds(scores) == pytest.approx((means.mean(), means.std(ddof=1) / math.sqrt(5)))
 
 
 def pixels(count: int, seed: int) -> torch.Tensor:
@@ -174,3 +174,20 @@ def test_contradicting_preprocessing_is_refused() -> None:
     values = {"kind": "scale", "gcn_scale": 55.0, "mean": 0.0, "norm": 1.0, "low": 0.0, "high": 255.0}
     with pytest.raises(UsageError, match="contradicts"):
         score_samples(SamplesFile(pixels(5, 3), preprocessing=values), dataset, preprocessing="gcn")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wrong"),
+    [(0.0, 1.0, False), (-1.0, 1.0, True), (-0.42, 2.82, True), (-0.04, 1.04, False), (0.0, 255.0, True)],
+    ids=["the data's own", "tanh", "standardised", "a little beyond", "bytes"],
+)
+def test_the_unit_is_told_from_values_far_outside_or_from_many_outside(low: float, high: float, wrong: bool) -> None:
+    data = torch.rand(50, 16, generator=torch.Generator().manual_seed(1))
+    assert bool(beware_of_unit(low + (high - low) * data, data)) == wrong
+
+
+def test_a_few_values_outside_the_data_are_no_other_unit() -> None:
+    rng = torch.Generator().manual_seed(1)
+    data = torch.rand(50, 16, generator=rng)
+    noisy = data + 0.3 * torch.randn(50, 16, generator=rng)  # 0.18 of the values are more than 0.05 outside
+    assert beware_of_unit(noisy, data) == []

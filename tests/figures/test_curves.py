@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gancli.errors import UsageError
-from gancli.figures import save_sigma_curve, save_training_curves
+from gancli.figures import save_sigma_curve
 from gancli.figures.ranges import readable_range, training_range
 
 SIGMAS = [10 ** (-1 + i / 9) for i in range(10)]
@@ -30,12 +30,6 @@ def check_png(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 def near(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     return (np.abs(pixels.astype(int) - colour) <= 3).all(axis=-1)
-
-
-def epochs(n: int, **more: object) -> list[dict[str, object]]:
-    return [
-        {"epoch": i, "loss_d": 1.2 + 0.1 / i, "loss_g": 0.8, "d_x": 0.6, "d_gz": 0.4, **more} for i in range(1, n + 1)
-    ]
 
 
 def test_the_best_sigma_is_marked_where_it_lies(tmp_path: Path) -> None:
@@ -165,65 +159,14 @@ def test_another_ending_is_refused(tmp_path: Path) -> None:
         save_sigma_curve(tmp_path / "a.gif", SIGMAS, LIKELIHOODS, SIGMAS[3], 221.0)
 
 
-def test_training_curves_with_log_likelihoods_have_three_panels(tmp_path: Path) -> None:
-    metrics = epochs(40)
-    for row in metrics[::5]:
-        row["validation_log_likelihood"] = 100.0 + float(str(row["epoch"]))
-    save_training_curves(tmp_path / "a.png", metrics, title="a run")
-    check_png(tmp_path / "a.png", (1600, 1280))
-    save_training_curves(tmp_path / "a.svg", metrics)
-    svg = (tmp_path / "a.svg").read_text()
-    for text in ("epoch", "loss (nats)", "mean output of D", "log-likelihood (nats)", "D(G(z)), samples"):
-        assert text in svg
-    assert "best: 136.0 nats in epoch 36" in svg
-
-
-@pytest.mark.parametrize("value", [None, math.nan, "missing"])
-def test_training_curves_without_any_log_likelihood_have_two_panels(tmp_path: Path, value: object) -> None:
-    metrics = epochs(3) if value == "missing" else epochs(3, validation_log_likelihood=value)
-    save_training_curves(tmp_path / "a.png", metrics)
-    check_png(tmp_path / "a.png", (1600, 880))
-
-
-@pytest.mark.parametrize(
-    "metrics",
-    [
-        epochs(1, validation_log_likelihood=-3e5),
-        epochs(5, validation_log_likelihood=10.0),
-        [*epochs(3), {"epoch": 4, "loss_d": math.nan, "loss_g": math.inf, "d_x": None}],
-        [{"epoch": 1, "validation_log_likelihood": -1e6}, {"epoch": 2, "validation_log_likelihood": 200}],
-        [{"epoch": 3}],
-        [{"epoch": 2, "loss_d": 1e30}, {"epoch": 1, "loss_d": -1e-30}],
-        epochs(400, validation_log_likelihood=1.0),
-    ],
-)
-def test_odd_training_runs_are_drawn_without_a_warning(tmp_path: Path, metrics: list[dict[str, object]]) -> None:
-    save_training_curves(tmp_path / "a.png", metrics)
-    measured = any("validation_log_likelihood" in row for row in metrics)
-    check_png(tmp_path / "a.png", (1600, 1280 if measured else 880))
-
-
-@pytest.mark.parametrize(
-    ("metrics", "message"),
-    [
-        ([], "at least one epoch, got none"),
-        ([{"loss_d": 1.0}], "expected the number of an epoch in every row, got None"),
-        ([{"epoch": 1, "loss_d": "low"}], "expected a number for loss_d, got 'low'"),
-    ],
-)
-def test_bad_metrics_are_refused(tmp_path: Path, metrics: list[dict[str, object]], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        save_training_curves(tmp_path / "a.png", metrics)
-
-
 def test_plots_neither_load_pyplot_nor_touch_the_global_settings(tmp_path: Path) -> None:
     code = (
         "import sys, matplotlib\n"
         "def settings():\n"  # reading the setting called backend would itself load pyplot
         "    return {key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key != 'backend'}\n"
         "before = settings()\n"
-        "from pathlib import Path; from gancli.figures import save_training_curves\n"
-        "save_training_curves(Path(sys.argv[1]), [{'epoch': 1, 'loss_d': 1.0}])\n"
+        "from pathlib import Path; from gancli.figures import save_sigma_curve\n"
+        "save_sigma_curve(Path(sys.argv[1]), [0.1, 0.2], [1.0, 2.0], 0.2, 2.0)\n"
         "print('matplotlib.pyplot' in sys.modules, before == settings())"
     )
     done = subprocess.run(

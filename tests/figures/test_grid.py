@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from gancli.errors import GancliError, UsageError
-from gancli.figures import make_grid, save_grid, save_sample_grid_with_neighbours
+from gancli.figures import save_grid, save_sample_grid_with_neighbours
+from gancli.figures.pixels import choose_background, tile, to_pixels
 
 
 def read(path: Path) -> np.ndarray:
@@ -22,6 +23,13 @@ def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
+def grid_of(images: torch.Tensor, *, columns: int, padding: int = 2, background: int | None = None) -> np.ndarray:
+    pixels = to_pixels(images, name="images")
+    if background is None:
+        background = choose_background(pixels)
+    return tile(pixels, columns=columns, padding=padding, background=background)
+
+
 def test_importing_the_package_loads_neither_torch_nor_matplotlib() -> None:
     code = (
         "import sys, gancli.figures; print([name for name in ('torch', 'matplotlib', 'rich') if name in sys.modules])"
@@ -32,7 +40,7 @@ def test_importing_the_package_loads_neither_torch_nor_matplotlib() -> None:
 
 def test_a_tiny_grey_grid_is_what_one_works_out_by_hand() -> None:
     images = torch.tensor([[[[1, 2]]], [[[3, 4]]], [[[5, 6]]]], dtype=torch.uint8)  # three images of 1 by 2
-    grid = make_grid(images, columns=2, padding=1, background=9)
+    grid = grid_of(images, columns=2, padding=1, background=9)
     assert grid.dtype == np.uint8
     assert grid[:, :, 0].tolist() == [
         [9, 9, 9, 9, 9, 9, 9],
@@ -46,7 +54,7 @@ def test_a_tiny_grey_grid_is_what_one_works_out_by_hand() -> None:
 
 def test_a_tiny_colour_grid_keeps_red_green_and_blue_apart() -> None:
     images = torch.tensor([[[[10]], [[20]], [[30]]], [[[40]], [[50]], [[60]]]], dtype=torch.uint8)
-    grid = make_grid(images, columns=1, padding=0, background=0)
+    grid = grid_of(images, columns=1, padding=0, background=0)
     assert grid.tolist() == [[[10, 20, 30]], [[40, 50, 60]]]
 
 
@@ -54,7 +62,7 @@ def test_a_tiny_colour_grid_keeps_red_green_and_blue_apart() -> None:
 @pytest.mark.parametrize(("n", "columns", "padding"), [(1, 1, 2), (7, 3, 2), (6, 3, 0), (4, 1, 5)])
 def test_every_image_stands_where_the_formula_says(channels: int, n: int, columns: int, padding: int) -> None:
     images = random_images(n, channels, 4, 6)
-    grid = make_grid(images, columns=columns, padding=padding)
+    grid = grid_of(images, columns=columns, padding=padding)
     rows = -(-n // columns)
     assert grid.shape == (padding + rows * (4 + padding), padding + columns * (6 + padding), channels)
     for i in range(n):
@@ -64,20 +72,21 @@ def test_every_image_stands_where_the_formula_says(channels: int, n: int, column
             assert (grid[y : y + 4, x : x + 6, c] == images[i, c].numpy()).all()
 
 
-def test_a_grid_of_few_images_is_only_as_wide_as_they_are() -> None:
-    assert make_grid(random_images(3, 1, 5, 5), columns=10, padding=0).shape == (5, 15, 1)
+def test_a_grid_of_few_images_is_only_as_wide_as_they_are(tmp_path: Path) -> None:
+    save_grid(tmp_path / "a.png", random_images(3, 1, 5, 5), columns=10, scale=1)
+    assert read(tmp_path / "a.png").shape == (9, 23)
 
 
 def test_images_that_are_not_contiguous_are_laid_out_alike() -> None:
     images = random_images(4, 3, 5, 6)
     turned = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     assert not turned.is_contiguous()
-    assert (make_grid(turned, columns=2) == make_grid(images, columns=2)).all()
+    assert (grid_of(turned, columns=2) == grid_of(images, columns=2)).all()
 
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_separators_stand_out_from_dark_and_from_light_images(level: int) -> None:
-    grid = make_grid(torch.full((4, 1, 5, 5), level, dtype=torch.uint8), columns=2)
+    grid = grid_of(torch.full((4, 1, 5, 5), level, dtype=torch.uint8), columns=2)
     assert abs(int(grid[0, 0, 0]) - level) >= 100
 
 
@@ -163,17 +172,13 @@ def test_a_grid_with_neighbours_keeps_every_colour_pixel(tmp_path: Path) -> None
 )
 def test_other_images_are_refused_by_shape_and_dtype(images: torch.Tensor, got: str) -> None:
     with pytest.raises(UsageError, match=f"images: expected uint8 images .*got .*{got}|{got}"):
-        make_grid(images, columns=2)
+        to_pixels(images, name="images")
 
 
 def test_numbers_out_of_range_are_refused(tmp_path: Path) -> None:
     images = random_images(4, 1, 5, 5)
     with pytest.raises(UsageError, match="columns: expected 1 or more, got 0"):
-        make_grid(images, columns=0)
-    with pytest.raises(UsageError, match="padding: expected 0 or more, got -1"):
-        make_grid(images, columns=1, padding=-1)
-    with pytest.raises(UsageError, match=r"background: expected a grey level in 0\.\.255, got 256"):
-        make_grid(images, columns=1, background=256)
+        save_grid(tmp_path / "a.png", images, columns=0)
     with pytest.raises(UsageError, match="scale: expected 1 or more, got 0"):
         save_grid(tmp_path / "a.png", images, columns=1, scale=0)
 

@@ -252,3 +252,33 @@ def test_slider_epochs_are_denser_early_and_keep_both_ends() -> None:
 
 def test_numbers_are_written_as_people_do() -> None:
     assert [number(v) for v in (0, -1.5, 1234, 2e6, 0.123456)] == ["0", "−1.5", "1,234", "2M", "0.1235"]
+
+
+def test_a_minimax_loss_below_zero_is_drawn_where_it_is() -> None:
+    run = train(Path("runs/one"), loss="minimax", lr=0.5)
+    assert all(row["loss_g"] < 0 for row in run.read_metrics())
+    found = page(run.path)
+    at = found.elements.index(next(e for e in found.elements if "Loss" in (e[1].get("aria-label") or "")))
+    lines = [a for tag, a in found.elements[at:] if tag == "polyline"][:2]
+    heights = [float(point.split(",")[1]) for line in lines for point in str(line["points"]).split()]
+    assert len(set(heights)) == 4  # two epochs of G and of D, nothing pressed against an edge
+
+
+def test_the_mean_of_the_seeds_that_validation_prefers_heads_the_page() -> None:
+    for name, validation, test in (("one", 9.0, 1.0), ("two", 8.0, 2.0)):
+        run = train(Path(name) / "seed-1")
+        seed = {"run": str(run.path), "seed": 1, "validation_log_likelihood": validation}
+        result = {"preset": name, "seeds": [seed], "spread": 0.5, "log_likelihood": test, "standard_error": 0.1}
+        Path(name, "result.json").write_text(json.dumps({**result, "target": "t", "warnings": []}))
+    words = " ".join(page(Path("one"), Path("two")).words)
+    assert "1.0 ± 0.1 nats, mean of 1 seeds of one" in words
+
+
+def test_the_checkpoint_before_the_last_stands_in_for_it() -> None:
+    run = train(Path("runs/one"), samples_from="last", epochs=3)
+    run.last.unlink()
+    answer = report(str(run.path), "--out", "report.html")
+    assert "Going on from the one before it" in answer.stderr
+    text = Path("report.html").read_text(encoding="utf-8")
+    assert "No checkpoint yet" not in text
+    assert 'alt="Interpolation' in text

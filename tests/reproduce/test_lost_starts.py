@@ -98,3 +98,34 @@ def test_a_full_disk_is_no_divergence(
     with pytest.raises(WriteError, match="No space left"):
         reproduce(tiny, tmp_path / "out", seeds=1, starts=3)
     assert not (tmp_path / "out/starts.json").exists()
+
+
+def test_a_chosen_start_that_diverges_later_gives_way_to_the_next_best(
+    tiny: Target, tmp_path: Path, reproduce: Reproduce, quiet: Any, lasting: Lasting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reproduce(tiny, tmp_path / "whole", seeds=1, starts=3)
+    (first,) = whole["starts"]["chosen"]
+    iterate = Trainer._iterate
+
+    def poison(self: Trainer, epoch: int) -> Any:
+        if self.config.seed == first and self.step == 12:  # of 15; the choice is made after 10
+            self.game.D.weighted[0].bias.data[0, 0] = float("nan")
+        return iterate(self, epoch)
+
+    monkeypatch.setattr(Trainer, "_iterate", poison)
+    watch = quiet()
+    result = reproduce(tiny, tmp_path / "out", seeds=1, starts=3, watch=watch)
+    (second,) = result["starts"]["chosen"]
+    figures = {row["seed"]: row["validation_log_likelihood"] for row in whole["starts"]["seeds"]}
+    assert second == max((seed for seed in figures if seed != first), key=figures.__getitem__)
+    assert [row["seed"] for row in result["seeds"]] == [second]
+    row = result["starts"]["seeds"][first - 1]
+    assert (row["diverged"][:15], row["went_on"]) == ("at iteration 13", False)
+    told = [sentence for sentence in watch.sentences if "lost" in sentence or "chosen" in sentence]
+    assert [sentence.split(":")[0] for sentence in told] == [
+        "chosen by validation",
+        f"start {first} is lost",
+        "chosen by validation",
+    ]
+    monkeypatch.setattr(Trainer, "train", lambda *_: pytest.fail("trained again"))
+    assert lasting(reproduce(tiny, tmp_path / "out", seeds=1, starts=3)) == lasting(result)

@@ -97,6 +97,9 @@ def test_figures_are_drawn_from_the_runs_that_are_there(
     content = json.loads(CliRunner().invoke(main, ["reproduce", "figures", "--json"], catch_exceptions=False).stdout)
     assert content["figures"]["figure2c"]["run"] == "runs/cifar10/cifar10-tuned"
     Path("runs/cifar10/cifar10-tuned").rename("runs/cifar10/cifar10")
+    Path("runs/table1-mnist").rename("runs/table1-mnist-tuned")
+    content = json.loads(CliRunner().invoke(main, ["reproduce", "figures", "--json"], catch_exceptions=False).stdout)
+    assert content["figures"]["figure2a"]["run"] == "runs/table1-mnist-tuned/seed-1"
     one = reproduce_figures(
         [Path("runs/cifar10/cifar10")], tmp_path / "one", data_dir=None, device="cpu", backend="auto"
     )
@@ -139,7 +142,7 @@ def test_tfd_trains_two_stages_and_scores_five_folds(faces: Path) -> None:
     figures = [score["estimate"]["log_likelihood"] for score in result["folds"]]
     assert len(figures) == 5
     assert result["log_likelihood"] == pytest.approx(np.mean(figures))
-    assert result["standard_error"] == pytest.approx(np.std(figures) / np.sqrt(5))
+    assert result["standard_error"] == pytest.approx(np.std(figures, ddof=1) / np.sqrt(5))
     assert result["paper"]["text"] == "2057 ± 26"
     second = json.loads(Path("runs/table1-tfd/stage-2/config.json").read_text())
     assert len(second["generator"].split(",")) == 5
@@ -147,6 +150,10 @@ def test_tfd_trains_two_stages_and_scores_five_folds(faces: Path) -> None:
     samples = ["parzen", "--samples", "runs/table1-tfd/stage-2/samples.pt", "--data-dir", str(faces), "--json"]
     scored = json.loads(CliRunner().invoke(main, samples, catch_exceptions=False).stdout)
     assert scored["folds"] == figures
+    page = CliRunner().invoke(main, ["report", "runs/table1-tfd", "--out", "page.html"], catch_exceptions=False)
+    assert page.exit_code == 0, page.output
+    tile = f"<b>{result['log_likelihood']:,.1f} ± {result['standard_error']:,.1f}</b>"
+    assert f"{tile}<span>nats, mean of 5 folds of tfd</span>" in Path("page.html").read_text(encoding="utf-8")
     again = CliRunner().invoke(main, command, catch_exceptions=False)
     assert json.loads(again.stdout) == result
     assert "runs/table1-tfd/stage-2: finished" in again.stderr

@@ -199,6 +199,7 @@ def test_schedules_are_those_of_the_released_code() -> None:
     assert schedules.momentum(config, 250) == pytest.approx(0.7)
     assert schedules.momentum(config, 400) == pytest.approx(0.7)
     assert schedules.momentum(config, 125) == pytest.approx(0.5 + 0.2 * 124 / 249)
+    assert schedules.learning_rate(Config(lr_decay=2.0), 1024, per_epoch=500) == 1e-6  # 2^1024 is beyond a double
     # a rate below the floor is the user's word
     assert schedules.learning_rate(Config(lr=1e-8), 5, per_epoch=500) <= 1e-8
 

@@ -18,6 +18,7 @@ from gancli.config import Config
 from gancli.errors import GancliError
 from gancli.presets import resolve
 from gancli.train.checkpoints import load_checkpoint
+from gancli.train.health import _move
 from gancli.train.run_folder import RunFolder
 from gancli.train.trainer import Trainer, train_run
 from gancli.train.trouble import all_finite
@@ -202,3 +203,35 @@ def test_a_healthy_run_hears_no_warning(tmp_path: Path, preset: str) -> None:
         found = rows(resolve("gaussian", None, {"steps": 1500, "validation_every": 0}), tmp_path / "run")
     assert found
     assert not any("warnings" in row for row in found)
+
+
+@pytest.mark.parametrize(
+    ("activation", "low", "high", "warned"),
+    [("sigmoid", 0, 1, False), ("sigmoid", -1, 1, True), ("tanh", -1, 1, False), ("relu", -1, 1, True)],
+)
+def test_data_out_of_reach_of_the_last_layer_are_told_once(
+    tmp_path: Path, activation: str, low: float, high: float, warned: bool
+) -> None:
+    path = tmp_path / "floats.npy"
+    values = np.random.default_rng(0).random((125, 1, 4, 4), dtype=np.float32)
+    np.save(path, low + (high - low) * values)
+    settings = config(tmp_path, dataset=str(path), generator=f"dense 8 relu, dense out {activation}", lr=1e-4)
+    told = ["G ends in a" in " ".join(row.get("warnings", [])) for row in rows(settings, tmp_path / "run")]
+    assert told == [warned, False, False, False]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_bound_on_a_move_holds(tmp_path: Path, optimizer: str) -> None:
+    """G's loss is linear, with a gradient of 1e-4 everywhere, for 200 steps."""
+    settings = config(tmp_path, optimizer=optimizer, lr=0.01, momentum=0.9, momentum_final=0.9, momentum_epochs=1)
+    trainer = Trainer(settings, RunFolder(tmp_path / "run"), Silent())
+    game, parameters = trainer.game, list(trainer.game.G.parameters())
+    for p in parameters:
+        p.data.uniform_(-1, 1)
+        p.grad = torch.full_like(p, 1e-4)
+    before = torch.cat([p.detach().flatten() for p in parameters])
+    bound = _move(game, 200)
+    for _ in range(200):
+        game.update_G.step()
+    moved = (torch.cat([p.detach().flatten() for p in parameters]) - before).norm() / before.norm()
+    assert 0.9 * bound < float(moved) < bound * (1 + 1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from gancli.train.minibatches import Minibatches
 from gancli.train.reporting import Summary
 from gancli.train.run_folder import RunFolder, new_run, open_run
 from gancli.train.sampling import samples_of_run
-from gancli.train.trainer import Trainer
+from gancli.train.setup import adopt_pretrained
+from gancli.train.trainer import Trainer, train_run
 
 
 class Silent:
@@ -308,6 +310,62 @@ def test_second_stage_starts_from_the_pretrained_generator(images: Path, tmp_pat
     trainer.train()
     # the second run stands alone: its configuration names every layer
     assert "pretrained" not in RunFolder(tmp_path / "stage2").config().generator
+
+
+def test_a_second_stage_goes_on_without_the_first(images: Path, tmp_path: Path) -> None:
+    run_to_end(small(images, epochs=1), tmp_path / "stage1")
+    second = {"generator": "dense 7 relu, dense 5 sigmoid bias=-2, pretrained", "pretrained": str(tmp_path / "stage1")}
+    run_to_end(small(images, **second), tmp_path / "whole")
+    config = adopt_pretrained(small(images, **second))
+    run = RunFolder(tmp_path / "run")
+    train_run(config, run, Silent(stop_at=7))
+    (tmp_path / "stage1").rename(tmp_path / "elsewhere")
+    train_run(config, run, Silent(), resume=True)
+    ends = [load_checkpoint(folder.last)["G"] for folder in (run, RunFolder(tmp_path / "whole"))]
+    assert all(torch.equal(ends[0][name], weight) for name, weight in ends[1].items())
+    shutil.rmtree(run.path / "checkpoints")
+    run.metrics_file.unlink()
+    with pytest.raises(GancliError, match="There is no run folder"):  # it would have to begin again
+        train_run(config, run, Silent(), resume=True)
+
+
+@pytest.mark.parametrize("samples_from", ["best", "last"])
+def test_final_figures_are_those_of_the_generator_that_samples_come_from(
+    images: Path, tmp_path: Path, samples_from: str
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    config = small(images, samples_from=samples_from)
+    train_run(config, run, Silent())
+    train_run(config.replace(epochs=6), run, Silent(stop_at=22), resume=True)  # two iterations into the next epoch
+    # The last generator is another one by now, the best by validation is not.
+    assert (run.final_summary() is None) == (samples_from == "last")
+    kept = read_samples(run.samples_file).samples
+    drawn = samples_of_run(run, 50, None, "cpu").samples
+    assert torch.equal(drawn, kept) == (samples_from == "best")
+
+
+def test_an_epoch_that_steps_cut_short_is_gone_on_with(images: Path, tmp_path: Path) -> None:
+    run_to_end(small(images), tmp_path / "whole")
+    run = RunFolder(tmp_path / "run")
+    train_run(small(images, steps=8), run, Silent())
+    train_run(small(images, steps=None), run, Silent(), resume=True)
+    told = {row["step"]: row for row in run.read_metrics()}
+    assert list(told) == [5, 8, 10, 15, 20]
+    for row in RunFolder(tmp_path / "whole").read_metrics():
+        assert {**told[row["step"]], "seconds": 0} == {**row, "seconds": 0}
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 3.0)])
+def test_a_marginal_bias_wants_means_that_are_probabilities(tmp_path: Path, low: float, high: float) -> None:
+    path = tmp_path / "floats.npy"
+    values = np.random.default_rng(0).random((125, 1, 4, 4), dtype=np.float32)
+    np.save(path, low + (high - low) * values)
+    with pytest.raises(
+        UsageError, match=r"needs pixels with means in \[0, 1\].*dense out linear irange=0.05"
+    ) as caught:
+        run_to_end(small(path), tmp_path / "run")
+    mended = str(caught.value).split("--generator '")[1].split("'")[0]
+    assert run_to_end(small(path, generator=mended), tmp_path / "run").epochs == 4
 
 
 def test_pretrained_generator_of_the_wrong_width_is_refused(images: Path, tmp_path: Path) -> None:
