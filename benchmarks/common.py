@@ -167,3 +167,9 @@ def give_out(results: dict[str, Any], as_json: bool, show: Callable[[dict[str, A
         click.echo(json.dumps(results, indent=2))
     else:
         show(results, Console())
+
+
+def write_json(path: str | None, results: Mapping[str, Any]) -> None:
+    """Write results to a file, if one was asked for."""
+    if path is not None:
+        Path(path).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

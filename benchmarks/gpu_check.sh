@@ -42,7 +42,8 @@ step() {
         failed+=("$name (no time left)")
         return 1
     fi
-    timeout -k 5 "$((limit < left ? limit : left))" "$@" 2>&1 | tee -a "$log"
+    # Interrupted, as Ctrl-C does: pytest then still tells what failed until then.
+    timeout -s INT -k 10 "$((limit < left ? limit : left))" "$@" 2>&1 | tee -a "$log"
     status="${PIPESTATUS[0]}"
     say "-- $name: exit status $status, $((SECONDS - start)) s"
     if [ "$status" -ne 0 ]; then

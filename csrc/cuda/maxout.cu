@@ -30,7 +30,7 @@ __device__ __forceinline__ void reduce_pieces(std::uint32_t at, int pitch, int r
     int winner = 0;
     for (int j = 1; j < pieces; ++j) {
       const float z = gpu::load_float(from + 4 * j) + bias[unit * pieces + j];
-      if (z > best) {  // strictly: the lowest piece keeps a tie
+      if (tiles::wins(z, best)) {
         best = z;
         winner = j;
       }

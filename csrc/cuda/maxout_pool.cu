@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(THREADS) pool_forward(const __grid_constant__ 
     for (int c = 0; c < s.pool && column + c < s.width; ++c) {
       for (int j = 0; j < s.pieces; ++j) {
         const float value = as_float(z[j * plane + (row + r) * s.width + column + c]) + bias[j];
-        if (winner < 0 || value > best) {  // strictly: the lowest keeps a tie
+        if (winner < 0 || tiles::wins(value, best)) {
           best = value;
           winner = (r * s.pool + c) * s.pieces + j;
         }

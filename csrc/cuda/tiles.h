@@ -19,6 +19,10 @@
 
 namespace gancli::tiles {
 
+// Whether a candidate for a maximum displaces the best before it: strictly, so that the lowest keeps a tie. A NaN wins
+// against every number.
+GANCLI_INDEX bool wins(float value, float best) { return value > best || (value != value && best == best); }
+
 constexpr int THREADS = 256;
 constexpr int ROWS = 128;        // of the left matrix, per block
 constexpr int COLUMNS = 128;     // rows of the right matrix, per block

@@ -56,9 +56,30 @@ void test_layer(MaxoutShape s) {
   check(close(many, layer.v_x), "v_x, eight rows a warp", s);
 }
 
+// A NaN in one piece's weights must reach its unit's output, whichever piece it is, and no other unit's.
+void test_nan(std::int64_t piece) {
+  const MaxoutShape s{3, 4, 5, 3};
+  Layer<MaxoutShape> layer(s);
+  layer.weight[(2 * s.pieces + piece) * s.in] = NAN;
+  const Queue queue{0, nullptr};
+  std::vector<double> workspace((Memory(s, nullptr).bytes + 7) / 8, NAN);
+  std::vector<std::uint8_t> index(layer.y.size());
+  for (bool large : {false, true}) {
+    std::vector<float> y(layer.y.size(), 0);
+    if (large) {
+      forward_large(s, layer.x.data(), layer.weight.data(), layer.bias.data(), y.data(), index.data(),
+                    workspace.data(), queue);
+    } else {
+      forward_small(s, layer.x.data(), layer.weight.data(), layer.bias.data(), y.data(), index.data(), queue);
+    }
+    for (std::size_t i = 0; i < y.size(); ++i) check(std::isnan(y[i]) == (i % s.units == 2), "NaN", s);
+  }
+}
+
 }  // namespace
 
 int main() {
+  for (int piece : {0, 1, 2}) test_nan(piece);
   for (MaxoutShape shape :
        {MaxoutShape{1, 1, 1, 1}, MaxoutShape{33, 31, 13, 5}, MaxoutShape{130, 33, 30, 5},
         MaxoutShape{2, 129, 3, 64}, MaxoutShape{31, 32, 129, 1}, MaxoutShape{5, 300, 9, 7}}) {

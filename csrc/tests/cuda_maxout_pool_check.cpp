@@ -108,10 +108,27 @@ void test(std::int64_t batch, std::int64_t channels, std::int64_t height, std::i
   check(lengthened(short_v_z) == v_z, "v_z in bfloat16", s);
 }
 
+// A NaN wins in every window that holds it, wherever it lies there.
+void test_nan() {
+  for (std::int64_t at = 0; at < 2 * 9; ++at) {
+    const PoolShape s{1, 1, 3, 3, 2, 2, 2, 2, 1};
+    std::vector<float> z(2 * 9, 1), bias(2, 0), y(4, 0);
+    std::vector<std::uint8_t> index(4);
+    z[at] = NAN;
+    maxout_pool_forward(s, z.data(), bias.data(), y.data(), index.data(), Queue{0, nullptr});
+    const std::int64_t row = at % 9 / 3, column = at % 3;
+    for (std::int64_t w = 0; w < 4; ++w) {
+      const bool inside = (row == w / 2 || row == w / 2 + 1) && (column == w % 2 || column == w % 2 + 1);
+      check(std::isnan(y[w]) == inside, "NaN", s);
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
   test_rounding();
+  test_nan();
   test(1, 1, 1, 1, 1, 1, 1);
   test(2, 3, 9, 7, 2, 4, 2);
   test(3, 2, 8, 8, 5, 3, 1);

@@ -131,7 +131,9 @@ def _update_on_a_gpu(
     device = parameters[0].device
     # The kernel reads both from device memory, where a graph that is replayed finds what they are by then.
     rates = [
-        rate if isinstance(rate, Tensor) else torch.full((), rate, dtype=torch.float32, device=device)
+        rate.to(device, torch.float32)
+        if isinstance(rate, Tensor)
+        else torch.full((), rate, dtype=torch.float32, device=device)
         for rate in (lr, momentum)
     ]
     with torch.cuda.device(device):

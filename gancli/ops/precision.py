@@ -1,4 +1,4 @@
-"""float32 products in float32 or TF32: the one place that reads and overrides torch's setting for tensor cores."""
+"""What torch's settings let a GPU do to float32: the one place that reads and overrides them."""
 
 from __future__ import annotations
 
@@ -48,3 +48,14 @@ def _forbid_tf32() -> Callable[[], None] | None:
     if chosen == "medium":  # which allow_tf32 would turn into "high"
         return lambda: torch.set_float32_matmul_precision(chosen)
     return lambda: setattr(matmul, "allow_tf32", True)
+
+
+@contextmanager
+def repeatable_convolutions(device: torch.device) -> Iterator[None]:
+    """Let cuDNN take only kernels that repeat themselves to the bit: some of its gradients add up in any order."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = before or device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before

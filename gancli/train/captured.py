@@ -27,6 +27,9 @@ Capture = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
 # Before a capture libraries must have chosen their kernels and made their workspaces, and rules their state.
 _WARM_UPS = 3
 
+# Whether a capture failed in this process: up to torch 2.11 its allocator then goes on as if it were still under way.
+_failed = False
+
 
 def captured_if_possible(step: Step, device: torch.device, ranks: Ranks) -> tuple[Play, str]:
     """Return what plays iterations on a device, and how in words: none on the CPU, where nothing is launched."""
@@ -133,17 +136,21 @@ def cuda_graph(play: Callable[[], Tensor], rng: torch.Generator) -> Callable[[],
     Raises:
         RuntimeError: it cannot be captured.
     """
-    graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(rng)
+    global _failed
+    if _failed:
+        raise RuntimeError("a capture in this process failed before, and torch's memory may still wait for its end")
     stream = torch.cuda.Stream(rng.device)
     stream.wait_stream(torch.cuda.current_stream(rng.device))
     try:
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream):  # and on its device, where torch then puts what a graph knows of a generator
+            graph = torch.cuda.CUDAGraph()
+            graph.register_generator_state(rng)
             for _ in range(_WARM_UPS):
                 play()
             with torch.cuda.graph(graph, stream=stream):
                 output = play()
     except RuntimeError:
+        _failed = True
         _release(rng)
         _release(torch.cuda.default_generators[rng.device.index])
         raise

@@ -19,6 +19,7 @@ from gancli.data.samples import write_samples
 from gancli.errors import DataError, DivergedError, GancliError, UsageError, WriteError, memory_shortage
 from gancli.files import atomic_write_text
 from gancli.ops import flushed_denormals
+from gancli.ops.precision import repeatable_convolutions
 from gancli.ranks import ALONE, Ranks
 from gancli.train import schedules
 from gancli.train.averaging import WeightAverage
@@ -213,7 +214,7 @@ class Trainer:
             device=", ".join(filter(None, (str(self.device), together, how))),
         )
         try:
-            with flushed_denormals(), StopRequest() as stop:
+            with flushed_denormals(), repeatable_convolutions(self.device), StopRequest() as stop:
                 while not self._listen(stop) and self.step < end:
                     self._play_epoch(stop)
                 if self.signal is not None and self.saved is None:  # it came before the first iteration

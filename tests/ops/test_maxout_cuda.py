@@ -130,6 +130,17 @@ def test_maxout_on_a_gpu_refuses_more_pieces_than_a_tile_holds(gpu: torch.device
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("piece", [0, 1, 2])
+@pytest.mark.parametrize("batch", [3, 2000], ids=["small", "large"])
+def test_a_nan_reaches_the_output_on_a_gpu(gpu: torch.device, batch: int, piece: int) -> None:
+    x, weight, bias = (t.detach() for t in layer(batch, 400, 500, 3))
+    weight[2, piece, 0] = torch.nan
+    wrong = maxout(x, weight, bias, backend="native").isnan()
+    assert wrong[:, 2].all()
+    assert int(wrong.sum()) == batch
+
+
+@pytest.mark.cuda
 def test_maxout_on_a_gpu_passes_opcheck(gpu: torch.device) -> None:
     torch.library.opcheck(torch.ops.gancli.maxout.default, tuple(layer(5, 7, 3, 2)))
 
@@ -151,7 +162,7 @@ def test_maxout_on_a_gpu_is_captured_in_a_graph(gpu: torch.device, shape: tuple[
 
 def output_and_gradients(x: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
     y = maxout(x, weight, bias, backend="native")
-    return [y, *torch.autograd.grad(y.float().square().sum(), (x, weight, bias))]
+    return [y.detach(), *torch.autograd.grad(y.float().square().sum(), (x, weight, bias))]
 
 
 def assert_shorter(found: list[Tensor], exact: list[Tensor], least: float) -> None:

@@ -19,11 +19,11 @@ SIGMAS = [0.1, 0.2, 0.5, 1.0]
 BOUND = 1e-3  # nats, at σ ≥ 0.1 and d = 784
 
 
-def exact(x: Tensor, samples: Tensor, sigmas: list[float]) -> Tensor:
-    """The formula in float64 on the CPU, from explicit differences."""
-    points, centres = x.double().cpu(), samples.double().cpu()
+def exact(x: Tensor, samples: Tensor, sigmas: list[float], device: torch.device | str = "cpu") -> Tensor:
+    """The formula in float64, from explicit differences; a GPU works it out a hundred times as fast."""
+    points, centres = x.to(device).double(), samples.to(device).double()
     squared = torch.stack([(point - centres).square().sum(dim=1) for point in points])
-    return torch.stack([torch.logsumexp(-squared / (2 * sigma**2), dim=1) for sigma in sigmas])
+    return torch.stack([torch.logsumexp(-squared / (2 * sigma**2), dim=1) for sigma in sigmas]).cpu()
 
 
 def image_sized(kind: str, m: int, n: int, real_data: Path | None) -> tuple[Tensor, Tensor]:
@@ -97,7 +97,7 @@ def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, cuda: t
 def check(x: Tensor, samples: Tensor, sigmas: list[float], *, score: float = 8e-6) -> None:
     """Compare the kernel with the formula; `score` is the allowed error of a half squared distance."""
     actual = parzen_log_sum_exp(x.cuda(), samples.cuda(), sigmas, backend="native").cpu().double()
-    expected = exact(x, samples, sigmas)
+    expected = exact(x, samples, sigmas, "cuda")
     # A float32 result, the exponential and its sum, and what a score is off by over σ².
     limit = 1.2e-7 * expected.abs() + 3e-6 + score / torch.tensor(sigmas, dtype=torch.float64)[:, None].square()
     assert torch.isfinite(actual).all()
@@ -114,7 +114,7 @@ def test_parzen_on_a_gpu_keeps_a_thousandth_of_a_nat(
     x, samples = image_sized(kind, 300, 1500, real_data)
     x, samples = x + offset, samples + offset
     actual = parzen_log_sum_exp(x.to(gpu), samples.to(gpu), SIGMAS, backend="native").cpu()
-    assert (actual.double() - exact(x, samples, SIGMAS)).abs().max() <= BOUND
+    assert (actual.double() - exact(x, samples, SIGMAS, gpu)).abs().max() <= BOUND
 
 
 @pytest.mark.cuda
@@ -140,7 +140,7 @@ def test_parzen_on_a_gpu_works_through_chunks_of_points_and_samples(gpu: torch.d
     x, samples = torch.rand(3000, 9000), torch.rand(6000, 9000)
     whole = parzen_log_sum_exp(x.to(gpu), samples.to(gpu), [3.0, 10.0], backend="native").cpu()
     few = torch.arange(0, 3000, 100)
-    assert (whole[:, few].double() - exact(x[few], samples, [3.0, 10.0])).abs().max() <= BOUND
+    assert (whole[:, few].double() - exact(x[few], samples, [3.0, 10.0], gpu)).abs().max() <= BOUND
 
 
 @pytest.mark.cuda

@@ -21,7 +21,7 @@ CHOICES = {
 # torch's settings are the process's and may not be mixed, so that every choice has a process of its own.
 SCRIPT = """
 import torch
-from gancli.ops.precision import tf32_allowed, without_tf32
+from gancli.ops.precision import repeatable_convolutions, tf32_allowed, without_tf32
 
 matmul = torch.backends.cuda.matmul
 
@@ -71,3 +71,14 @@ def test_the_products_of_distances_are_taken_without_tf32(monkeypatch: pytest.Mo
     assert len(asked) == 1
     distances.nearest_squared_distances(x, x, 1)  # one tile
     assert asked == [x.device] * 2
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_convolutions_repeat_themselves_on_a_gpu_while_training_and_are_as_before_afterwards(
+    monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", before)
+    for device in ("cpu", "cuda"):
+        with precision.repeatable_convolutions(torch.device(device)):
+            assert torch.backends.cudnn.deterministic == (before or device == "cuda")
+        assert torch.backends.cudnn.deterministic == before
