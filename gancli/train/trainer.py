@@ -16,7 +16,7 @@ from gancli.config import Config
 from gancli.data.preprocess import make_preprocessing
 from gancli.data.registry import load
 from gancli.data.samples import write_samples
-from gancli.errors import DataError, DivergedError, GancliError, UsageError, WriteError, memory_shortage
+from gancli.errors import DivergedError, GancliError, UsageError, WriteError, memory_shortage
 from gancli.files import atomic_write_text
 from gancli.ops import flushed_denormals
 from gancli.ops.precision import repeatable_convolutions
@@ -24,7 +24,7 @@ from gancli.ranks import ALONE, Ranks
 from gancli.train import schedules
 from gancli.train.averaging import WeightAverage
 from gancli.train.captured import captured_if_possible, watchable
-from gancli.train.checkpoints import load_newest, require_same_data, save_checkpoint
+from gancli.train.checkpoints import load_newest, save_checkpoint
 from gancli.train.generate import draw_samples, load_generator, samples_file, sampling_rng
 from gancli.train.health import Health
 from gancli.train.interrupt import StopRequest
@@ -33,13 +33,13 @@ from gancli.train.lock import locked
 from gancli.train.memory import explained_shortage
 from gancli.train.minibatches import Minibatches
 from gancli.train.monitor import Monitor
-from gancli.train.optimisers import restore_rule
 from gancli.train.reporting import Reporter, Summary
 from gancli.train.run_folder import RunFolder
 from gancli.train.seeds import make_rng
 from gancli.train.setup import adopt_pretrained, make_game, marginals, resolve_device
+from gancli.train.state import generator_state, take_up, whole_state
 from gancli.train.step import Play, Step
-from gancli.train.streams import play_stream, take_up_stream
+from gancli.train.streams import play_stream
 from gancli.train.trouble import all_finite, state_of, watch
 
 CPU = torch.device("cpu")
@@ -124,7 +124,7 @@ class Trainer:
         self.health = Health(self.preprocessing, self.dataset.train)
         self.total = schedules.total_iterations(config, self.per_epoch)
         self.signal: int | None = None  # that asked any of the ranks to stop
-        self._seconds_before = 0.0  # of iterations, in the processes before this one
+        self.seconds_before = 0.0  # of iterations, in the processes before this one
         self._seconds_stepping = 0.0  # and in this one
 
     def restore(self) -> None:
@@ -136,7 +136,7 @@ class Trainer:
             DataError: no checkpoint can be read, or it is of another configuration.
         """
         found = self._newest()
-        row = self._take_up(*found) if found else {}
+        row = take_up(self, *found) if found else {}
         if not self.ranks.agreed(self.run.best.exists):
             self.best = -math.inf  # best.pt stayed in a folder that was moved, or was removed: the next one is the best
         if not self.ranks.leads:
@@ -158,41 +158,10 @@ class Trainer:
     def _has_checkpoint(self) -> bool:
         return self.run.last.exists() or self.run.previous.exists()
 
-    def _take_up(self, content: dict[str, Any], path: Path) -> dict[str, Any]:
-        """Load the state of a checkpoint; returns the row of metrics that belongs to it."""
-        require_same_data(content, path, self.config.dataset, self.dataset)
-        try:
-            self.game.G.load_state_dict(content["G"])
-            self.game.D.load_state_dict(content["D"])
-            self.average.network.load_state_dict(content.get("average", content["G"]))
-            restore_rule(self.game.update_G, content["update_G"])
-            restore_rule(self.game.update_D, content["update_D"])
-            self.monitor.load(content["monitor"])
-            self.step, self.best = int(content["step"]), float(content["best"])
-            states = torch.atleast_2d(content["rng"])
-            take_up_stream(self.rng, states, seed=self.config.seed, ranks=self.ranks, step=self.step)
-            self._seconds_before = float(content.get("seconds", 0.0))
-            self.health.largest_variance = float(content.get("largest_variance", 0.0))
-            if content.get("position", self._position) != self._position:
-                raise ValueError(f"position {content['position']} in the data does not belong to step {self.step}")
-            row = dict(content["row"])
-            if row and (row["step"] != self.step or not json.dumps(row)):
-                raise ValueError("its row of metrics is another iteration's")
-        except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{path} does not fit the run's configuration: {reason.rstrip('.')}.") from None
-        self.saved, self.saved_in = self.step, path
-        return row
-
     @property
-    def _position(self) -> int:
-        """How many minibatches have been drawn since the run began."""
-        return self.config.k * self.step
-
-    @property
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
         """What the iterations since the run began took."""
-        return self._seconds_before + self._seconds_stepping
+        return self.seconds_before + self._seconds_stepping
 
     def train(self, until: int | None = None) -> Summary:
         """Play until the last epoch, a signal or a pause after epoch `until`; the last epoch's samples are scored."""
@@ -282,8 +251,8 @@ class Trainer:
             if row["validation_log_likelihood"] > self.best:
                 self.best = row["validation_log_likelihood"]
                 if self.ranks.leads and self.config.samples_from == "best":
-                    save_checkpoint(self.run.best, self._generator_state())
-        row["seconds"] = round(self._seconds, 3)
+                    save_checkpoint(self.run.best, generator_state(self))
+        row["seconds"] = round(self.seconds, 3)
         self._save(row)
         if self.ranks.leads:
             self.run.append_metrics(row)
@@ -325,7 +294,7 @@ class Trainer:
             again.play = watchable(again._plain, self.play)
             kept = again._newest() if self.saved is not None else None
             if kept:
-                again._take_up(*kept)
+                take_up(again, *kept)
             again.game.G.train()
             again.game.D.train()
             with watch(again.game) as found:
@@ -346,38 +315,9 @@ class Trainer:
     def _schedules(self, epoch: int) -> tuple[float, float]:
         return schedules.learning_rate(self.config, self.step, self.per_epoch), schedules.momentum(self.config, epoch)
 
-    def _generator_state(self) -> dict[str, Any]:
-        """Return what it takes to draw samples, and D beside it."""
-        average = {"average": self.average.network.state_dict()} if self.config.average else {}
-        return {
-            "config": self.config.as_dict(),
-            "shape": list(self.dataset.shape),
-            "preprocessing": self.preprocessing.as_dict(),
-            "step": self.step,
-            "G": self.game.G.state_dict(),
-            "D": self.game.D.state_dict(),
-            **average,
-        }
-
     def _save(self, row: dict[str, Any]) -> None:
         """Save everything that decides how the run goes on, and the metrics row that is to be written."""
-        lr, momentum = self._schedules(self.step // self.per_epoch + 1)
-        content = {
-            **self._generator_state(),
-            "epoch": self.step // self.per_epoch,
-            "position": self._position,
-            "examples": len(self.dataset.train),
-            "lr": lr,
-            "momentum": momentum,
-            "update_G": self.game.update_G.state_dict(),
-            "update_D": self.game.update_D.state_dict(),
-            "rng": self.ranks.gather(self.rng.get_state()[None], self.ranks.size),
-            "monitor": self.monitor.state(),
-            "best": self.best,
-            "largest_variance": self.health.largest_variance,
-            "seconds": self._seconds,
-            "row": row,
-        }
+        content = whole_state(self, row)
         if self.ranks.leads:
             self._write(content)
         self.saved, self.saved_in = self.step, self.run.last
