@@ -134,7 +134,7 @@ class Config:
         least=1,
     )
     steps: int | None = setting(
-        None, "stop after this many iterations, whatever --epochs says", group="Algorithm 1", least=1
+        None, "stop after this many iterations, where that is less than --epochs", group="Algorithm 1", least=1
     )
     k: int = setting(1, "discriminator steps per iteration", group="Algorithm 1", least=1)
     updates: str = setting(

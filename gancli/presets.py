@@ -227,4 +227,5 @@ def resolve(preset: str | None, dataset: str | None, changes: dict[str, Any]) ->
     if preset not in PRESETS:
         raise UsageError(f"Unknown preset {preset!r}.{did_you_mean(preset, PRESETS)} Known: {', '.join(PRESETS)}.")
     chosen = PRESETS[preset]
-    return Config.from_dict({**chosen.settings, "preset": preset, "dataset": dataset or chosen.dataset, **changes})
+    dataset = chosen.dataset if dataset is None else dataset
+    return Config.from_dict({**chosen.settings, "preset": preset, "dataset": dataset, **changes})

@@ -12,6 +12,12 @@ from gancli.config import Config, field_type, option_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Of fields whose default is no value of their own.
+_DEFAULTS_IN_WORDS = {
+    "data_dir": "$GANCLI_DATA, else ./data, else ~/.cache/gancli",
+    "max_column_norm": "no bound",
+    "max_gradient_norm": "no bound",
+}
 _FIELDS = {declared.name: declared for declared in dataclasses.fields(Config)}
 
 
@@ -56,6 +62,8 @@ def _help(declared: dataclasses.Field[Any], default: str | None = None) -> str:
 
 
 def _default(declared: dataclasses.Field[Any]) -> str:
+    if declared.name in _DEFAULTS_IN_WORDS:
+        return f"  [{_DEFAULTS_IN_WORDS[declared.name]}]"
     if declared.default is None or declared.name in ("preset", "dataset"):
         return ""
     text = f"{declared.default:g}" if isinstance(declared.default, float) and declared.default < 1 else declared.default

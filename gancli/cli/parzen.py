@@ -55,20 +55,25 @@ def parzen(sigma: float | None, sigmas: str | None, plot: Path | None, as_json: 
     if request["samples"] is not None and request["run"] is not None:
         raise UsageError("--samples and --run both say what to score; give one of them.")
     grid = _grid(sigma, sigmas)
+    if plot is not None:
+        from gancli.figures.style import check_figure
+
+        check_figure(plot)
 
     from gancli.ranks import current
     from gancli.train.parzen import ParzenRequest, score
 
     ranks = current()
     found = score(ParzenRequest(**request, sigmas=grid), ranks=ranks, counting=counting)
-    if plot is not None and ranks.leads:
-        _plot(plot, found)
     for sentence in found.scored.warnings:
         warn(sentence)
     if as_json:
         print_json(_as_json(found))
     else:
-        _print(found, plot)
+        _print(found)
+    if plot is not None and ranks.leads:  # last, so that the figure is there whatever becomes of its picture
+        _plot(plot, found)
+        result_console(as_json).print(f"  wrote       {plot}", markup=False)
 
 
 def _grid(sigma: float | None, sigmas: str | None) -> list[float]:
@@ -107,6 +112,7 @@ def _as_json(found: ParzenFigure) -> dict[str, Any]:
         "dataset": found.dataset,
         "backend": found.backend,
         "seconds": _seconds(found),
+        "warnings": list(scored.warnings),
     }
     if found.convergence is not None:
         content["convergence"] = [vars(row) for row in found.convergence]
@@ -119,7 +125,7 @@ def _seconds(found: ParzenFigure) -> float:
     return sum(seconds) if found.convergence is None else max(seconds)
 
 
-def _print(found: ParzenFigure, plot: Path | None) -> None:
+def _print(found: ParzenFigure) -> None:
     from dataclasses import asdict
 
     from gancli.cli.scores import describe, figure
@@ -142,8 +148,6 @@ def _print(found: ParzenFigure, plot: Path | None) -> None:
             f"Mean over {len(scored.scores)} folds {figure(vars(scored))} nats (standard error across folds)",
             markup=False,
         )
-    if plot is not None:
-        console.print(f"  wrote       {plot}", markup=False)
 
 
 def _plot(path: Path, found: ParzenFigure) -> None:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     # metrics.jsonl key, heading, width, format
-    ("epoch", "epoch", 6, "d"),
-    ("loss_d", "loss D", 8, ".4f"),
-    ("loss_g", "loss G", 8, ".4f"),
-    ("d_x", "D(x)", 7, ".3f"),
-    ("d_gz", "D(G(z))", 8, ".3f"),
-    ("images_per_second", "images/s", 9, ",.0f"),
-    ("validation_log_likelihood", "Parzen/nats", 12, ".1f"),
-    ("validation_sigma", "σ", 7, ".3f"),
+    ("epoch", "epoch", 5, "d"),
+    ("loss_d", "loss D", 7, ".4f"),
+    ("loss_g", "loss G", 7, ".4f"),
+    ("d_x", "D(x)", 6, ".3f"),
+    ("d_gz", "D(G(z))", 7, ".3f"),
+    ("images_per_second", "images/s", 8, ",.0f"),
+    ("validation_log_likelihood", "Parzen/nats", 11, ".1f"),
+    ("validation_sigma", "σ", 6, ".3f"),
 )
 
 
@@ -42,10 +42,12 @@ class TrainingProgress:
         self._config, self._per_epoch = config, per_epoch
         verb = f"Resuming at iteration {step:,} of" if step else "Training"
         self._console.print(
-            f"{verb} [b]{config.preset}[/b] on [b]{config.dataset}[/b], {total:,} iterations of "
-            f"{config.batch_size} examples, on {device}; run folder [b]{run}[/b]"
+            f"{verb} {config.preset} on {config.dataset}, {total:,} iterations of {config.batch_size} examples, on "
+            f"{device}; run folder {run}",
+            markup=False,  # a path may hold what rich takes for a style
+            soft_wrap=True,
         )
-        self._console.print("".join(f"{heading:>{width}}" for _, heading, width, _ in _COLUMNS), style="dim")
+        self._console.print(" ".join(f"{heading:>{width}}" for _, heading, width, _ in _COLUMNS), style="dim")
         self._last = (time.perf_counter(), step)
         if not self._console.is_terminal:
             return
@@ -75,7 +77,7 @@ class TrainingProgress:
         """Print the epoch's line."""
         cells = {**row, "images_per_second": self._images_per_second(row["step"])}
         self._last = (time.perf_counter(), row["step"])
-        line = "".join(
+        line = " ".join(
             f"{cells[key]:>{width}{form}}" if cells.get(key) is not None else f"{'·':>{width}}"
             for key, _, width, form in _COLUMNS
         )

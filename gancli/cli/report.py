@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gancli.cli.console import print_json
+from gancli.cli.console import print_json, warn
 from gancli.cli.options import backend_option, data_dir_option, device_option, json_option
 from gancli.errors import UsageError
 
@@ -42,8 +42,12 @@ def report(runs: tuple[Path, ...], out: Path, data_dir: str | None, device: str,
     material = collect(runs, data_dir=data_dir, device=device, backend=backend)
     page = render_page(material)
     atomic_write_text(out, page)
+    notes = [f"{run.name}: {note}" for run in material.runs for note in dict.fromkeys(run.notes)]
+    for note in notes:
+        warn(note)
     if as_json:
-        print_json({"out": str(out), "bytes": len(page.encode()), "runs": [str(run.path) for run in material.runs]})
+        runs_shown = [str(run.path) for run in material.runs]
+        print_json({"out": str(out), "bytes": len(page.encode()), "runs": runs_shown, "warnings": notes})
         return
     names = ", ".join(run.name for run in material.runs)
     click.echo(f"Wrote {out} ({len(page.encode()) / 1e6:.1f} MB) on {names}; open it in a browser.")

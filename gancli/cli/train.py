@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ from gancli.cli.console import print_json, result_console
 from gancli.cli.one_voice import agreed, restarts, started_ranks
 from gancli.cli.options import config_fields, config_options, json_option
 from gancli.config import Config, may_change
+from gancli.data.registry import is_path
 from gancli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +61,9 @@ def train(
 ) -> None:
     """Train the paper's networks by its Algorithm 1.
 
+    The defaults below are the released MNIST configuration's; a preset has others, which --dry-run prints. Presets:
+    gancli info. Data sets: gancli data list.
+
     \b
     gancli train                                   digits that gancli draws itself: about two minutes
     gancli train --dataset mnist                   the paper's MNIST configuration
@@ -65,6 +72,8 @@ def train(
     torchrun --nproc-per-node 4 -m gancli train    on four GPUs, or four cores, that share each minibatch
     """
     given = {name: value for name, value in settings.items() if value is not None}
+    if is_path(given.get("dataset", "")):
+        given["dataset"] = os.path.abspath(given["dataset"])  # the run may be gone on with from elsewhere
     config, run, going_on = agreed(lambda: _settled(given, out, resume, batch_per_rank))
     if dry_run:
         click.echo(config.to_json(), nl=False)
@@ -93,17 +102,23 @@ def _settled(
         if batch_per_rank:
             raise UsageError("--batch-per-rank is for new runs; a run that goes on keeps its minibatch.")
         run = open_run(resume)
-        return _resumed(run.config(), given, out), run, True
+        return _resumed(run, given, out), run, True
     rest = {name: value for name, value in given.items() if name not in ("preset", "dataset")}
     config = resolve(given.get("preset"), given.get("dataset"), rest)
+    if config.pretrained is not None and "pretrained" not in config.generator:
+        raise UsageError(
+            "--pretrained RUN stands for a layer 'pretrained' of the generator, which has none; name it with "
+            "--generator '…, pretrained', or leave --pretrained out."
+        )
     if batch_per_rank:
         config = config.replace(batch_size=config.batch_size * started_ranks())
     begun = restarted_run(config, out, **restarts())
     return config, begun or new_run(config, out), begun is not None
 
 
-def _resumed(config: Config, given: dict[str, Any], out: Path | None) -> Config:
+def _resumed(run: RunFolder, given: dict[str, Any], out: Path | None) -> Config:
     """Return a run's configuration with what may change on the way."""
+    config, rows = run.config(), run.read_metrics()
     for name, value in given.items():
         if not may_change(name, getattr(config, name), value):
             raise UsageError(
@@ -112,6 +127,11 @@ def _resumed(config: Config, given: dict[str, Any], out: Path | None) -> Config:
             )
     if out is not None:
         raise UsageError("--out names the folder of a new run; --resume continues in the run's own folder.")
+    for name, unit in (("epochs", "epoch"), ("steps", "step")):
+        if rows and given.get(name, math.inf) < rows[-1].get(unit, 0):
+            raise UsageError(f"--{name} {given[name]}: {run.path} has {rows[-1][unit]:,} behind it; ask for more.")
+    if "epochs" in given:
+        given = {"steps": None, **given}  # a run that --steps ended is to go on
     return config.replace(**given)
 
 
@@ -130,7 +150,7 @@ def _print_summary(summary: Any, as_json: bool) -> None:
     if summary.interrupted:
         console.print(
             f"Stopped after iteration {summary.steps:,}; everything is saved. "
-            f"Go on with:\n  gancli train --resume {summary.run}",
+            f"Go on with:\n  gancli train --resume {shlex.quote(summary.run)}",
             markup=False,
         )
     else:
@@ -141,8 +161,11 @@ def _print_summary(summary: Any, as_json: bool) -> None:
 
 def _print_result(summary: Any, console: Any) -> None:
     """Tell where everything lies, the score, and what to try next."""
+    from gancli.cli.console import warn
     from gancli.cli.scores import describe
-    from gancli.train.run_folder import RunFolder
+    from gancli.evaluate.scoring import summarise
+    from gancli.reproduce.results import score_from
+    from gancli.train.run_folder import RUNS, RunFolder
 
     run = RunFolder(Path(summary.run))
     pictures = sorted(run.path.glob("samples/epoch-*.png"))
@@ -154,7 +177,12 @@ def _print_result(summary: Any, console: Any) -> None:
         *describe(summary.parzen),
     ):
         console.print(f"  {name:<11} {value}", markup=False)
+    for sentence in summarise([score_from(summary.parzen)]).warnings:
+        warn(sentence)
     console.print("Next", markup=False)
-    walk = [] if run.config().preprocessing == "none" else ["gancli sample --interpolate", "gancli sample --nearest"]
-    for command in [*walk, "gancli parzen --plot parzen.png", f"gancli train --resume {summary.run} --epochs N"]:
+    # Commands that name no run take the newest under runs/.
+    named = "" if run.path.parent == RUNS else f" --run {shlex.quote(summary.run)}"
+    walk = [] if run.config().preprocessing == "none" else ["sample --interpolate", "sample --nearest"]
+    commands = [f"gancli {words}{named}" for words in (*walk, "parzen --plot parzen.png")]
+    for command in [*commands, f"gancli train --resume {shlex.quote(summary.run)} --epochs N"]:
         console.print(f"  {command}", markup=False)

@@ -13,7 +13,7 @@ from gancli.data.samples import SamplesFile
 from gancli.evaluate.classifier import JsdBound, jsd_lower_bound
 from gancli.evaluate.manifold import PAPER_NEIGHBOURS, Overlap, overlap
 from gancli.evaluate.mmd import Discrepancy, discrepancy
-from gancli.evaluate.scoring import beware_of_unit, preprocessing_of, require_shape
+from gancli.evaluate.scoring import beware_of_unit, in_shape, preprocessing_of
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def evaluate_samples(
     """
     device = device or torch.device("cpu")
     start = time.perf_counter()
-    require_shape(tuple(file.samples.shape[1:]), dataset)
+    samples = in_shape(file.samples, dataset).to(device)
     prepare = preprocessing_of(file, dataset, preprocessing)
-    data, samples = prepare(dataset.test.to(device)), file.samples.to(device)
+    data = prepare(dataset.test.to(device))
     samples = prepare(samples) if samples.dtype == torch.uint8 else samples
     note("training a fresh discriminator")
     jsd = jsd_lower_bound(data, samples, seed=seed, backend=backend)
@@ -87,6 +87,16 @@ def evaluate_samples(
         mmd,
         num_data=len(data),
         num_samples=len(samples),
-        warnings=tuple(beware_of_unit(samples, data)),
+        warnings=(*beware_of_unit(samples, data), *_beware_of_few(len(samples), len(data))),
         seconds=time.perf_counter() - start,
     )
+
+
+def _beware_of_few(samples: int, data: int) -> list[str]:
+    """Notice so few samples that they cannot be near all the data."""
+    if 2 * samples >= data:
+        return []
+    return [
+        f"{samples:,} samples against {data:,} test examples: recall and coverage ask for a sample near each example, "
+        "and are low for so few; draw more with --num-samples."
+    ]

@@ -78,6 +78,8 @@ def discrepancy(data: Tensor, samples: Tensor, bandwidth: float | None = None, *
     linear = max(0.0, 4 * zeta_x / m + 4 * zeta_y / n)
     degenerate = 2 * within_x / (m * (m - 1)) + 2 * within_y / (n * (n - 1)) + 4 * across / (m * n)
     estimate = float(xx.mean() + yy.mean() - 2 * xy.mean())
+    if not math.isfinite(estimate + linear + degenerate):
+        raise InputError(f"MMD cannot be computed with a bandwidth of {h:g}; take one near the distances of the data.")
     return Discrepancy(estimate, math.sqrt(linear + degenerate), "Gaussian, exp(−‖a − b‖² / (2h²))", h)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from gancli.data.dataset import Dataset, Fold
 from gancli.data.preprocess import Preprocessing, make_preprocessing
+from gancli.data.registry import is_path
 from gancli.data.samples import SamplesFile
 from gancli.errors import DataError, UsageError
 from gancli.evaluate.parzen import (
@@ -90,9 +93,8 @@ def score_samples(
         UsageError: the preprocessing contradicts the file's.
     """
     device = device or torch.device("cpu")
-    require_shape(tuple(file.samples.shape[1:]), dataset)
+    samples = in_shape(file.samples, dataset).to(device)
     prepare = preprocessing_of(file, dataset, preprocessing)
-    samples = file.samples.to(device)
     samples = prepare(samples) if samples.dtype == torch.uint8 else samples
     scores = []
     warnings = beware_of_unit(samples, prepare(dataset.test[:PAPER_NUM_VALIDATION].to(device)))
@@ -114,12 +116,25 @@ def summarise(scores: Sequence[ParzenScore], warnings: Sequence[str] = ()) -> Sc
     return ScoredSamples(tuple(scores), mean, error, (*warnings, *_beware_of_score(scores[0])))
 
 
+def in_shape(samples: Tensor, dataset: Dataset) -> Tensor:
+    """Return samples (n, …) in the shape of a data set's examples; flat rows hold channel by channel, row by row.
+
+    Raises:
+        DataError: they cannot be compared with it.
+    """
+    if tuple(samples.shape[1:]) == (1, 1, math.prod(dataset.shape)):  # as arrays of rows are read
+        samples = samples.view(-1, *dataset.shape)
+    require_shape(tuple(samples.shape[1:]), dataset)
+    return samples
+
+
 def require_shape(shape: tuple[int, ...], dataset: Dataset) -> None:
     """Raise DataError unless samples of that shape can be compared with a data set."""
     if shape != dataset.shape:
         raise DataError(
             f"The samples have shape {shape} (channels, height, width), {dataset.name} has {dataset.shape}; "
-            "score them against the data set they imitate with --dataset."
+            "name the data set that they imitate with --dataset, or bring them to (n, channels, height, width), or to "
+            f"rows (n, {math.prod(dataset.shape)})."
         )
 
 
@@ -165,9 +180,14 @@ def dataset_of(made_for: str | None, wanted: str | None, path: Path | None) -> t
     name = wanted or made_for
     if name is None:
         raise UsageError(f"{path} does not say what it imitates; name the data set with --dataset.")
-    if made_for in (None, name):
+    if made_for is None or _place(made_for) == _place(name):
         return name, []
     return name, [f"The samples were made for {made_for} and are compared with {name}."]
+
+
+def _place(name: str) -> str:
+    """Return a data set's name, or of one's own data where they lie, however that was written."""
+    return os.path.abspath(name) if is_path(name) else name
 
 
 def preprocessing_of(file: SamplesFile, dataset: Dataset, kind: str | None) -> Preprocessing:

@@ -93,6 +93,11 @@ def add_legend(axes: Axes) -> None:
         )
 
 
+def check_figure(path: Path) -> None:
+    """Raise UsageError unless figures can be written under that name."""
+    check_ending(path, *_ENDINGS)
+
+
 def save_figure(path: Path, figure: Figure) -> None:
     """Write a figure as PNG, SVG or PDF, by the ending of its name, whole or not at all.
 

@@ -160,6 +160,11 @@ def _protocol(material: Material) -> str:
     if not scores:
         return ""
     first = scores[0]
+    if any(score[key] != first[key] for score in scores for key in ("num_samples", "num_validation", "num_test")):
+        return (
+            "Parzen-window estimates by the authors' protocol, but of different numbers of samples or examples: the "
+            "figures of these runs do not compare."
+        )
     return (
         f"Parzen-window estimate by the authors' protocol: {first['num_samples']:,} samples, σ from "
         f"{len(first['sigmas'])} values by {first['num_validation']:,} validation examples, mean ± standard error over "

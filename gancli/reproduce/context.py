@@ -20,6 +20,7 @@ from gancli.train.generate import TrainedGenerator, draw_samples
 from gancli.train.sampling import draw, stream_of_run
 from gancli.train.seeds import make_rng
 
+CURVE_SAMPLES = 1_000_000  # how far the curve over the number of samples goes
 DRAWS = 10  # independent sets of samples for the error bar over draws
 _SEED = 0  # of the baselines' own randomness
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gancli.reproduce.baselines import BASELINES
+from gancli.reproduce.context import CURVE_SAMPLES
 from gancli.reproduce.starts import chosen_from, fate, starts_in_words
 from gancli.reproduce.timing import in_words
 
@@ -23,7 +24,7 @@ def table1_markdown(result: Mapping[str, Any]) -> str:
     parts = [
         f"# {result['target']}: log-likelihood in nats, {result['seeds'][0]['num_samples']:,} samples\n",
         f"`gancli reproduce {result['target']} --preset {result['preset']} --seeds {len(result['seeds'])}"
-        f"{_starts_options(result)} --epochs {result['config']['epochs']}`\n",
+        f"{_starts_options(result)} {_length(result)}`\n",
         _table(("model", "log-likelihood", "spread", "σ refined"), [*published, ours]),
         "## Seeds\n",
         _table(
@@ -56,6 +57,14 @@ def table1_markdown(result: Mapping[str, Any]) -> str:
         _warnings_and_machine(result),
     ]
     return "\n".join(parts)
+
+
+def _length(result: Mapping[str, Any]) -> str:
+    """Return the options that say how long the runs were, and how far the curve goes where that is not its default."""
+    config, most = result["config"], result["over_samples"][-1]["num_samples"]
+    steps = f" --steps {config['steps']}" if config["steps"] else ""
+    curve = f" --curve-samples {most}" if most != CURVE_SAMPLES else ""
+    return f"--epochs {config['epochs']}{steps}{curve}"
 
 
 def tfd_markdown(result: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ def run_row(plan: PlannedRun, summary: Mapping[str, Any], reaching: float | None
         "refined": None if score.refined is None else _estimate(score.refined),
         "validation_log_likelihood": None if best is None else best["validation_log_likelihood"],
         "best_epoch": None if best is None else best["epoch"],
-        "epochs": summary["epochs"],
+        "epochs": -(-plan.total // plan.per_epoch),  # the last one may be cut short by --steps
         "steps": summary["steps"],
         "num_samples": score.num_samples,
         "num_test": score.num_test,

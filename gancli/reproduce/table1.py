@@ -27,7 +27,6 @@ from gancli.train.sampling import open_generator
 from gancli.train.setup import resolve_device
 
 CONTEXT_FILE = "context.json"
-CURVE_SAMPLES = 1_000_000
 YARDSTICK = 220.0  # nats on the validation examples: the paper's figure is in sight; rows tell when it was passed
 
 
@@ -40,7 +39,7 @@ def reproduce_table1(
     starts: int | None = None,
     start_epochs: int | None = None,
     changes: Mapping[str, Any],
-    curve_samples: int = CURVE_SAMPLES,
+    curve_samples: int = context.CURVE_SAMPLES,
     watch: Watch,
 ) -> dict[str, Any]:
     """Train several seeds, score each, and set the row beside the paper's and beside samples that no model made.

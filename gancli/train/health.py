@@ -38,6 +38,7 @@ class Health:
     def __init__(self, preprocessing: Preprocessing, train: Tensor) -> None:
         examples = preprocessing(train[:: -(-len(train) // _EXAMPLES)])
         self._data_variance = _total_variance(examples)
+        self._bytes = preprocessing.kind == "none" and train.dtype == torch.uint8
         self._data_range = float(examples.min()), float(examples.max())
         self.largest_variance = 0.0
 
@@ -68,8 +69,10 @@ class Health:
         return found + (self._out_of_reach(game.G) if step <= steps else [])
 
     def _out_of_reach(self, G: Generator) -> list[str]:
-        """Return a sentence if G's last layer cannot put out what the data hold."""
+        """Return a sentence if G's last layer cannot put out what the data hold, or hardly: pixels up to 255."""
         activation, (low, high) = G.text[-1].activation, self._data_range
+        if self._bytes:
+            return [f"The networks see pixels from {low:g} to {high:g} (--preprocessing none): try scale, or gcn."]
         least, most = _REACH.get(activation, (-math.inf, math.inf))
         if least <= low and high <= most:
             return []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 import time
@@ -99,7 +101,7 @@ def test_sample_then_parzen_work_as_typed(run: str, images: str) -> None:
     score = json.loads(scored.stdout)
     keys = "log_likelihood standard_error sigma sigmas validation_log_likelihood num_samples num_test num_validation"
     assert {*keys.split(), "dataset", "backend", "seconds"} <= set(score)
-    assert (score["num_samples"], score["dataset"]) == (60, images)
+    assert (score["num_samples"], score["dataset"]) == (60, os.path.abspath(images))
     assert size_of("sigma.png")[0] > 400
     assert "Warning: Made from 60 samples" in scored.stderr
 
@@ -240,7 +242,10 @@ def test_samples_made_for_another_data_set_are_scored_with_a_warning(run: str) -
     np.save("others.npy", np.random.default_rng(1).integers(0, 256, (1100, 1, 6, 6), dtype=np.uint8))
     result = gancli("parzen", "--samples", f"{run}/samples.pt", "--dataset", "others.npy")
     assert result.exit_code == 0, result.output
-    assert "Warning: The samples were made for ./small.npy and are compared with others.npy." in result.stderr
+    assert (
+        f"Warning: The samples were made for {os.path.abspath('small.npy')} and are compared with others.npy."
+        in result.stderr
+    )
 
 
 def test_settings_of_learning_cannot_change_on_resume(run: str) -> None:
@@ -332,3 +337,75 @@ def test_a_stream_is_warned_of_as_samples_that_are_kept(run: str) -> None:
     for num in ("10000", "12000"):
         warned = gancli("parzen", "--run", run, "--num-samples", num, "--dataset", "./other.npy").stderr
         assert "are they in the same unit?" in warned, num
+
+
+def test_flat_rows_are_scored_as_the_images_they_are(images: str) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (150, 6, 6), dtype=np.uint8)
+    np.save("images.npy", pixels)
+    np.save("rows.npy", pixels.reshape(150, 36))
+    np.save("others.npy", pixels.reshape(300, 18))
+    for command in (["parzen"], ["evaluate", "--neighbours", "3"]):
+        found = []
+        for name in ("images.npy", "rows.npy"):
+            answer = gancli(*command, "--samples", name, "--dataset", images, "--json")
+            found.append((answer.exit_code, *(answer.stderr or "").splitlines()[-1:]))
+            if answer.exit_code == 0:
+                content = json.loads(answer.stdout)
+                content.pop("seconds")
+                found[-1] = content
+        assert found[0] == found[1]
+        refused = gancli(*command, "--samples", "others.npy", "--dataset", images)
+        assert refused.exit_code == 1
+        assert "(n, channels, height, width), or to rows (n, 36)" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["[b]x", "x[/y]", "two words"])
+def test_any_name_of_a_run_is_written_as_it_is(images: str, name: str) -> None:
+    done = gancli("train", "--dataset", images, *TINY, "--out", f"elsewhere/{name}")
+    assert done.exit_code == 0, done.output
+    assert f"run folder elsewhere/{name}" in done.stderr
+    # Outside of runs/, so that the commands to go on with name it.
+    (command,) = (line.strip() for line in done.stdout.splitlines() if "gancli parzen" in line)
+    assert gancli(*shlex.split(command)[1:]).exit_code == 0
+
+
+def test_a_run_on_data_of_ones_own_is_used_from_any_folder(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = os.path.abspath(run)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    own = os.path.relpath(json.loads(Path(run, "config.json").read_text())["dataset"])
+    assert "are compared with" not in gancli("parzen", "--run", run, "--dataset", own).stderr
+    for command in (["parzen", "--run", run], ["sample", "--nearest", "--run", run], ["train", "--resume", run]):
+        done = gancli(*command)
+        assert done.exit_code == 0, done.output
+
+
+def test_a_run_that_steps_ended_goes_on_as_it_says(images: str) -> None:
+    done = gancli("train", "--dataset", images, *TINY, "--steps", "7", "--out", "runs/short")
+    (command,) = (line.strip() for line in done.stdout.splitlines() if "--resume" in line)
+    on = gancli(*shlex.split(command.replace("N", "3"))[1:], "--json")
+    assert json.loads(on.stdout)["steps"] == 15
+    for options, words in ((["--steps", "9"], "--steps 9: runs/short has 15"), (["--epochs", "1"], "has 3 behind it")):
+        refused = gancli("train", "--resume", "runs/short", *options)
+        assert refused.exit_code == 2
+        assert words in refused.stderr
+    assert json.loads(Path("runs/short/config.json").read_text())["epochs"] == 3
+
+
+def test_a_plot_that_cannot_be_drawn_costs_no_figure(run: str) -> None:
+    refused = gancli("parzen", "--plot", "a.jpg")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    Path("file").write_text("")
+    answer = gancli("parzen", "--plot", "file/a.png", "--json")
+    assert answer.exit_code == 1
+    assert "log_likelihood" in json.loads(answer.stdout)
+
+
+def test_pretrained_without_such_a_layer_is_refused(run: str, images: str) -> None:
+    refused = gancli("train", "--dataset", images, *TINY, "--pretrained", run)
+    assert refused.exit_code == 2
+    assert "the generator, which has none" in refused.stderr
+    assert "cpu, cuda or cuda:N, got 'cpu:3'" in gancli("train", "--dataset", images, "--device", "cpu:3").stderr
+    assert gancli("train", "--dataset", "").exit_code == 2

@@ -77,3 +77,8 @@ def test_estimate_and_standard_error_hold_up_to_repetition(
 def test_what_makes_no_estimate_is_refused(n: int, h: float) -> None:
     with pytest.raises(InputError, match="two points"):
         discrepancy(normal(5, 1, 1), normal(n, 1, 2), h)
+
+
+def test_a_bandwidth_beyond_numbers_is_refused() -> None:
+    with pytest.raises(InputError, match="cannot be computed with a bandwidth of 1e-200"):
+        discrepancy(torch.rand(20, 3), torch.rand(20, 3), 1e-200)

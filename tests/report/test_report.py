@@ -156,6 +156,12 @@ def test_runs_stand_side_by_side_and_differences_are_marked() -> None:
     assert sorted(marked) == ["lr", "seed"]
 
 
+def test_figures_of_unlike_protocols_are_not_put_under_one() -> None:
+    one, two = train(Path("runs/one")), train(Path("runs/two"), num_samples=40)
+    assert "the figures of these runs do not compare" in " ".join(page(one.path, two.path).words)
+    assert "do not compare" not in " ".join(page(one.path).words)
+
+
 def test_an_unfinished_or_extended_run_shows_no_score_of_an_earlier_state() -> None:
     run = train(Path("runs/one"))
     rows = run.read_metrics()

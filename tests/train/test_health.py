@@ -220,6 +220,12 @@ def test_data_out_of_reach_of_the_last_layer_are_told_once(
     assert told == [warned, False, False, False]
 
 
+def test_bytes_that_nothing_scales_are_told(tmp_path: Path) -> None:
+    settings = config(tmp_path, preprocessing="none", generator="dense 8 relu, dense out linear", lr=1e-6)
+    first = rows(settings, tmp_path / "run")[0]
+    assert "The networks see pixels from 0 to 255" in " ".join(first["warnings"])
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_bound_on_a_move_holds(tmp_path: Path, optimizer: str) -> None:
     """G's loss is linear, with a gradient of 1e-4 everywhere, for 200 steps."""
