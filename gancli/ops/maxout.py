@@ -252,5 +252,16 @@ def _differentiate(ctx: Any, v_y: Tensor, _: Tensor) -> tuple[Tensor | None, ...
 
 
 _maxout.register_autograd(_differentiate, setup_context=_save)
-for _device_type in ("cpu", "cuda"):
-    _maxout.register_autocast(_device_type, torch.float32)
+
+
+def _in_float32(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute under autocast what is computed without it: halves have no kernel here."""
+    wide = [tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in tensors]
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        return torch.ops.gancli.maxout(*wide)  # type: ignore[no-any-return]
+
+
+# CustomOpDef.register_autocast would do the same, from torch 2.7 on.
+_AUTOCAST = torch.library.Library("gancli", "FRAGMENT")
+for _key in ("AutocastCPU", "AutocastCUDA"):
+    _AUTOCAST.impl("maxout", _in_float32, _key)

@@ -234,6 +234,17 @@ def test_no_graph_is_kept_without_gradients(route) -> None:
         assert not maxout(x, weight, bias, backend=route.backend).requires_grad
 
 
+def test_the_operator_runs_in_float32_under_autocast() -> None:
+    x, weight, bias = layer(3, 4, 5, 3)
+    halves = x.detach().bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, _ = torch.ops.gancli.maxout(halves, weight, bias)
+    expected, _ = torch.ops.gancli.maxout(halves.float(), weight, bias)
+    assert (y.dtype, torch.equal(y, expected)) == (torch.float32, True)
+    found, wanted = (torch.autograd.grad(one.sum(), (halves, weight)) for one in (y, expected))
+    assert all(map(torch.equal, found, wanted))
+
+
 def test_autocast_runs_in_float32(route) -> None:
     x, weight, bias = layer(5, 6, 4, 3, requires_grad=False)
     with torch.autocast("cpu", dtype=torch.bfloat16):
