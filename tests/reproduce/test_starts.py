@@ -78,7 +78,7 @@ def test_those_that_validation_finds_best_go_on_and_the_others_stay(
     assert result["starts"]["dropped_seconds"] == pytest.approx(dropped)
     print_table1(result, out)
     printed, markdown = capsys.readouterr().out, (out / "result.md").read_text()
-    assert "--seeds 2 --starts 4 --start-epochs 2 --epochs 4`" in markdown
+    assert "--seeds 2 --starts 4 --start-epochs 2 --epochs 4 --curve-samples 1500`" in markdown
     words = f"4 starts of 2 epochs each; seeds {chosen[0]}, {chosen[1]} had the highest validation"
     for text in (printed, markdown):
         plain = " ".join(text.split())
