@@ -224,8 +224,12 @@ def joined() -> Iterator[Ranks]:
     try:
         yield _current
         # All arrive here before one leaves. After a failure the process just ends, and waits for nobody.
-        _current.largest(0)
+        last = torch.zeros(1)
+        with connected():
+            dist.all_reduce(last)
         dist.destroy_process_group()
+        # Named until here: torch 2.6 waits, holding Python's lock, for a thread that would need it to free the tensor.
+        del last
     finally:
         _current = ALONE
 
