@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from gancli.cli.console import print_json, result_console
 from gancli.cli.one_voice import agreed, restarts, started_ranks
 from gancli.cli.options import config_fields, config_options, json_option
 from gancli.config import Config, may_change
-from gancli.data.registry import is_path
 from gancli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,8 +70,6 @@ def train(
     torchrun --nproc-per-node 4 -m gancli train    on four GPUs, or four cores, that share each minibatch
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    if is_path(given.get("dataset", "")):
-        given["dataset"] = os.path.abspath(given["dataset"])  # the run may be gone on with from elsewhere
     config, run, going_on = agreed(lambda: _settled(given, out, resume, batch_per_rank))
     if dry_run:
         click.echo(config.to_json(), nl=False)

@@ -123,7 +123,7 @@ def in_shape(samples: Tensor, dataset: Dataset) -> Tensor:
         DataError: they cannot be compared with it.
     """
     if tuple(samples.shape[1:]) == (1, 1, math.prod(dataset.shape)):  # as arrays of rows are read
-        samples = samples.view(-1, *dataset.shape)
+        samples = samples.reshape(-1, *dataset.shape)
     require_shape(tuple(samples.shape[1:]), dataset)
     return samples
 
