@@ -159,7 +159,7 @@ def _print_result(summary: Any, console: Any) -> None:
     """Tell where everything lies, the score, and what to try next."""
     from gancli.cli.console import warn
     from gancli.cli.scores import describe
-    from gancli.evaluate.scoring import summarise
+    from gancli.evaluate.scoring import beware_of_edge
     from gancli.reproduce.results import score_from
     from gancli.train.run_folder import RUNS, RunFolder
 
@@ -173,7 +173,7 @@ def _print_result(summary: Any, console: Any) -> None:
         *describe(summary.parzen),
     ):
         console.print(f"  {name:<11} {value}", markup=False)
-    for sentence in summarise([score_from(summary.parzen)]).warnings:
+    for sentence in beware_of_edge(score_from(summary.parzen)):
         warn(sentence)
     console.print("Next", markup=False)
     # Commands that name no run take the newest under runs/.

@@ -244,12 +244,16 @@ def beware_of_sigma(
     ]
 
 
+def beware_of_edge(score: ParzenScore) -> list[str]:
+    """Notice a best σ at an edge of the grid."""
+    if not score.at_edge:
+        return []
+    return [f"The best σ = {score.estimate.sigma:.4g} is at an edge of the grid; widen it with --sigmas lo:hi:n."]
+
+
 def _beware_of_score(score: ParzenScore) -> list[str]:
     """Notice a best σ at an edge of the grid, and a sample count that compares with nothing published."""
-    found = []
-    if score.at_edge:
-        sigma = score.estimate.sigma
-        found.append(f"The best σ = {sigma:.4g} is at an edge of the grid; widen it with --sigmas lo:hi:n.")
+    found = beware_of_edge(score)
     if score.num_samples != PAPER_NUM_SAMPLES:
         found.append(
             f"Made from {score.num_samples:,} samples; published figures use {PAPER_NUM_SAMPLES:,}, and more samples "
