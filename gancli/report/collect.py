@@ -108,7 +108,7 @@ def _view(run: RunFolder, name: str, data_dir: str | None, device: str, backend:
     notes: list[str] = []
     walk = neighbours = None
     version = ""
-    if run.last.exists() or run.previous.exists() or run.best.exists():
+    if run.has_checkpoint() or run.best.exists():
         trained = open_generator(run, device, backend=backend)
         version = trained.version
         walk, neighbours = _pictures(trained, data_dir, notes)

@@ -55,8 +55,7 @@ def plan_run(path: Path, config: Config, num_train: int) -> PlannedRun:
         _require_same(run, config)
     per_epoch = iterations_per_epoch(num_train, config.batch_size)
     total = total_iterations(config, per_epoch)
-    begun = run.last.exists() or run.previous.exists()
-    done = int(load_newest(run.last, run.previous)[0]["step"]) if begun else 0
+    done = int(load_newest(run.last, run.previous)[0]["step"]) if run.has_checkpoint() else 0
     if done > total:
         raise UsageError(
             f"{path} has been trained for {done:,} iterations ({done // per_epoch:,} epochs), more than the {total:,} "

@@ -61,6 +61,10 @@ class RunFolder:
         """The final figures, as JSON."""
         return self.path / "summary.json"
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.last.exists() or self.previous.exists()
+
     @property
     def chosen(self) -> Path:
         """The checkpoint that samples come from: the best by validation, or where none was kept the last."""

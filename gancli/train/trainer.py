@@ -100,7 +100,7 @@ class Trainer:
             self.dataset.train, self.preprocessing, config.batch_size, config.seed, self.device, ranks
         )
         # Weights of another run are where this one begins; later they are in its own checkpoints.
-        begun = resume and ranks.agreed(self._has_checkpoint)
+        begun = resume and ranks.agreed(run.has_checkpoint)
         self.game = make_game(
             config.replace(pretrained=None) if begun else config,
             self.dataset.shape,
@@ -149,14 +149,11 @@ class Trainer:
         """Read the newest checkpoint and say where it is; None if none has been written yet."""
 
         def read() -> tuple[dict[str, Any], Path] | None:
-            if not (self._has_checkpoint() or self.run.read_metrics()):
+            if not (self.run.has_checkpoint() or self.run.read_metrics()):
                 return None
             return load_newest(self.run.last, self.run.previous)
 
         return self.ranks.agreed(read)
-
-    def _has_checkpoint(self) -> bool:
-        return self.run.last.exists() or self.run.previous.exists()
 
     @property
     def seconds(self) -> float:
