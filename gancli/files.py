@@ -62,6 +62,24 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], None], *, previous: Pat
         raise not_written(path, error) from error
 
 
+def require_folder(folder: Path) -> None:
+    """Make a folder where there is none, before what is to be written there takes minutes to compute.
+
+    Args:
+        folder: The folder; missing parents are created.
+
+    Raises:
+        WriteError: It cannot be made, or this user cannot write to it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary_name(folder)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise not_written(folder / "…", error) from error
+
+
 def not_written(path: Path, error: OSError) -> WriteError:
     """Return the error for a file that the system refused to write: what, why, and what to do."""
     return WriteError(f"cannot write {path}: {_reason(error, Path(os.path.realpath(path)).parent)}")

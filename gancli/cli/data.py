@@ -120,13 +120,19 @@ def verify_command(names: tuple[str, ...], data_dir: str | None, as_json: bool) 
             _print_checked(name, files)
     bad = [file for files in checked.values() for file in files if file.state in ("differs", "missing")]
     if bad:
-        names_of_bad = sorted({name for name, files in checked.items() if any(file in bad for file in files)})
-        raise DataError(
-            f"{len(bad)} of the files are missing or not the published ones; run `gancli data download "
-            f"{' '.join(names_of_bad)}`."
-        )
+        names_of_bad = {name for name, files in checked.items() if any(file in bad for file in files)}
+        raise DataError(f"{len(bad)} of the files are missing or not the published ones; {_way_to(names_of_bad)}.")
     if not checked and not as_json:
         click.echo(f"No data files in {resolve_data_dir(data_dir)}; get some with `gancli data download mnist`.")
+
+
+def _way_to(names: set[str]) -> str:
+    """Say how the files of data sets are got: those that may be downloaded, and the others."""
+    offered = sorted(name for name in names if SOURCES[name].downloadable)
+    others = sorted(names.difference(offered))
+    ways = [f"run `gancli data download {' '.join(offered)}`"] if offered else []
+    ways += [f"{name} cannot be downloaded: {SOURCES[name].by_hand}" for name in others]
+    return "; ".join(ways)
 
 
 def _print_checked(name: str, files: list[FileStatus]) -> None:

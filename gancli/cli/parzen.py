@@ -54,6 +54,8 @@ def parzen(sigma: float | None, sigmas: str | None, plot: Path | None, as_json: 
     """
     if request["samples"] is not None and request["run"] is not None:
         raise UsageError("--samples and --run both say what to score; give one of them.")
+    if request["samples"] is not None and request["seed"] is not None:
+        raise UsageError("--seed is for samples that a run draws; those of --samples are drawn. Leave --seed out.")
     grid = _grid(sigma, sigmas)
     if plot is not None:
         from gancli.figures.style import check_figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from gancli.cli.options import backend_option, data_dir_option, device_option, j
 from gancli.errors import UsageError
 
 _DEFAULT_OUT = {"samples": "out.pt", "interpolate": "interpolation.png", "nearest": "nearest.png"}
-_DEFAULT_NUM = {"samples": 10_000, "interpolate": 5, "nearest": 20}
+_WALKS, _NEAREST = 5, 20
 
 
 @click.command()
@@ -20,7 +21,7 @@ _DEFAULT_NUM = {"samples": 10_000, "interpolate": 5, "nearest": 20}
     "--num",
     type=click.IntRange(min=1, max=100_000_000),
     metavar="N",
-    help="Samples to draw; walks for --interpolate.  [10000; 5 walks; 20 for --nearest]",
+    help="Samples to draw; walks for --interpolate.  [10000; 100 for a .png; 5 walks; 20 for --nearest]",
 )
 @click.option(
     "--out",
@@ -69,7 +70,6 @@ def sample(
         raise UsageError("--closed belongs to --interpolate.")
     kind = "interpolate" if interpolate else "nearest" if nearest else "samples"
     out = out or Path(_DEFAULT_OUT[kind])
-    num = num or _DEFAULT_NUM[kind]
 
     from gancli.train import sampling
     from gancli.train.run_folder import open_run
@@ -78,13 +78,12 @@ def sample(
     seed = trained.config.seed if seed is None else seed
     result = {"run": str(trained.run.path), "seed": seed, "step": trained.step}
     if kind == "interpolate":
-        files = sampling.save_walk(trained, out, rows=num, steps=steps, seed=seed, closed=closed)
+        files = sampling.save_walk(trained, out, rows=num or _WALKS, steps=steps, seed=seed, closed=closed)
     elif kind == "nearest":
-        distances = sampling.save_neighbours(trained, out, num=num, seed=seed, data_dir=data_dir)
+        distances = sampling.save_neighbours(trained, out, num=num or _NEAREST, seed=seed, data_dir=data_dir)
         files, result["distances"] = [out], distances
     else:
-        sampling.check_out(out)
-        sampling.save_samples(trained, sampling.draw(trained, num, seed), seed, out, data_dir)
+        sampling.save_samples(trained, out, num=num, seed=seed, data_dir=data_dir)
         files = [out]
     result["files"] = [str(file) for file in files]
     if as_json:
@@ -95,4 +94,4 @@ def sample(
     for file in files:
         console.print(f"  wrote {file}", markup=False)
     if out.suffix == ".pt":
-        console.print(f"Score them with:\n  gancli parzen --samples {out}", markup=False)
+        console.print(f"Score them with:\n  gancli parzen --samples {shlex.quote(str(out))}", markup=False)

@@ -14,6 +14,7 @@ from gancli.cli.console import print_json, result_console
 from gancli.cli.one_voice import agreed, restarts, started_ranks
 from gancli.cli.options import config_fields, config_options, json_option
 from gancli.config import Config, may_change
+from gancli.data.registry import require_known
 from gancli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def train(
     given = {name: value for name, value in settings.items() if value is not None}
     config, run, going_on = agreed(lambda: _settled(given, out, resume, batch_per_rank))
     if dry_run:
+        require_known(config.dataset)
         click.echo(config.to_json(), nl=False)
         return
 
@@ -80,7 +82,12 @@ def train(
 
     ranks = current()
     reporter = _reporter(run.path, tensorboard and ranks.leads)
-    summary = train_run(config, run, reporter, resume=going_on, ranks=ranks)
+    try:
+        summary = train_run(config, run, reporter, resume=going_on, ranks=ranks)
+    except KeyboardInterrupt:  # a second one, or one while the final samples are scored
+        if ranks.leads and run.has_checkpoint():
+            click.echo(f"Go on from the last checkpoint with: {_resume(str(run.path))}", err=True)
+        raise
     if ranks.leads:  # the run folder may lie on its machine alone
         _print_summary(summary, as_json)
     if summary.signal is not None:
@@ -141,12 +148,15 @@ def _reporter(run: Path, tensorboard: bool) -> Any:
     return WithTensorBoard(TrainingProgress(), run)
 
 
+def _resume(run: str) -> str:
+    return f"gancli train --resume {shlex.quote(run)}"
+
+
 def _print_summary(summary: Any, as_json: bool) -> None:
     console = result_console(as_json)
     if summary.interrupted:
         console.print(
-            f"Stopped after iteration {summary.steps:,}; everything is saved. "
-            f"Go on with:\n  gancli train --resume {shlex.quote(summary.run)}",
+            f"Stopped after iteration {summary.steps:,}; everything is saved. Go on with:\n  {_resume(summary.run)}",
             markup=False,
         )
     else:
@@ -180,5 +190,5 @@ def _print_result(summary: Any, console: Any) -> None:
     named = "" if run.path.parent == RUNS else f" --run {shlex.quote(summary.run)}"
     walk = [] if run.config().preprocessing == "none" else ["sample --interpolate", "sample --nearest"]
     commands = [f"gancli {words}{named}" for words in (*walk, "parzen --plot parzen.png")]
-    for command in [*commands, f"gancli train --resume {shlex.quote(summary.run)} --epochs N"]:
+    for command in [*commands, f"{_resume(summary.run)} --epochs N"]:
         console.print(f"  {command}", markup=False)

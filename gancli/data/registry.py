@@ -67,6 +67,14 @@ def get_source(name: str) -> Source:
     )
 
 
+def require_known(name: str) -> None:
+    """Raise UsageError unless a data set's name is registered, or is the path of something that exists."""
+    if not is_path(name):
+        get_source(name)
+    elif not os.path.exists(os.path.expanduser(name)):
+        raise UsageError(f"{name} does not exist; check the path.")
+
+
 def load(name: str, data_dir: str | Path | None = None, *, seed: int = 0, fold: int = 0) -> Dataset:
     """Load a data set; never downloads.
 

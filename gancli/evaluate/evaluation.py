@@ -75,10 +75,10 @@ def evaluate_samples(
     prepare = preprocessing_of(file, dataset, preprocessing)
     data = prepare(dataset.test.to(device))
     samples = prepare(samples) if samples.dtype == torch.uint8 else samples
-    note("training a fresh discriminator")
-    jsd = jsd_lower_bound(data, samples, seed=seed, backend=backend)
     note("looking for neighbours")
     shared = overlap(data, samples, neighbours)
+    note("training a fresh discriminator")
+    jsd = jsd_lower_bound(data, samples, seed=seed, backend=backend)
     note("comparing kernel means")
     mmd = discrepancy(data, samples, bandwidth, backend=backend)
     return Evaluation(

@@ -14,7 +14,7 @@ from gancli.errors import UsageError
 from gancli.figures.figure1 import draw_frames, save_figure1
 from gancli.figures.movie import save_movie
 from gancli.figures.theory import draw_plane_frames, save_plane, save_saturation, save_theory_curves
-from gancli.files import atomic_write_text
+from gancli.files import atomic_write_text, require_folder
 from gancli.nets.noise import draw_noise
 from gancli.theory.coverage import Coverage, play_plane
 from gancli.theory.divergences import LOG_4
@@ -108,6 +108,7 @@ def show(
     moments = _moments(target.rules.steps if steps is None else steps)
     config = game_config(target, k=k, loss=loss, seed=seed, steps=moments[-1])
     listener = listener or Listener()
+    require_folder(out)
     if isinstance(target, Line):
         shown = _show_line(data, target, config, moments, out, listener)
     else:

@@ -143,5 +143,5 @@ def _refusal(path: Path, text: str) -> str:
     forced = f"; if that process is gone, remove {path}" if where or sys.platform == "win32" else ""
     return (
         f"{by} is training in {path.parent}: wait until it has ended, or stop it (Ctrl-C or SIGTERM saves), "
-        f"or choose another --out{forced}."
+        f"or train in another folder{forced}."
     )

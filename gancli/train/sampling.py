@@ -36,7 +36,7 @@ from gancli.train.pictures import save_samples_picture
 from gancli.train.run_folder import RunFolder, open_run
 from gancli.train.setup import resolve_device
 
-GRID_LIMIT = 100  # a picture of more samples than this shows nothing more
+GRID_SAMPLES, GRID_LIMIT = 100, 10_000  # in a picture: unless another number is asked for, and at most
 SAMPLES_PER_ROW = 5  # Figure 2: five samples, then the neighbour of the fifth
 GIF_STEPS = 24  # pictures from one z to the next; at the usual duration about a second and a half
 
@@ -147,28 +147,36 @@ def stream_of_run(
     return stream.scores(), rows
 
 
-def check_out(out: Path) -> None:
-    """Raise UsageError unless samples can be written to a file of that name."""
-    if out.suffix not in (".pt", ".npy", ".png"):
-        raise UsageError(f"--out must end in .pt, .npy or .png, got {out.name!r}.")
+def save_samples(trained: TrainedGenerator, out: Path, *, num: int | None, seed: int, data_dir: str | None) -> None:
+    """Draw samples and write them to .pt or .npy, or as a picture to .png.
 
-
-def save_samples(trained: TrainedGenerator, samples: Tensor, seed: int, out: Path, data_dir: str | None) -> None:
-    """Write samples to .pt or .npy, or a grid of them to .png.
+    Args:
+        trained: the generator.
+        out: the file.
+        num: how many; None for the protocol's 10,000, or for a grid of 100.
+        seed: of z.
+        data_dir: where data sets lie, for a picture that shows the data's density too.
 
     Raises:
-        UsageError: the ending is another.
+        UsageError: the ending is another, or a grid cannot hold that many.
     """
-    check_out(out)
-    if out.suffix != ".png":
-        write_samples(out, samples_file(trained, samples, seed))
-    elif trained.G.shape == (1, 1, 1):
+    if out.suffix not in (".pt", ".npy", ".png"):
+        raise UsageError(f"--out must end in .pt, .npy or .png, got {out.name!r}.")
+    single_numbers = trained.G.shape == (1, 1, 1)
+    grid = out.suffix == ".png" and not single_numbers
+    if grid and num is not None and num > GRID_LIMIT:
+        raise UsageError(
+            f"--num {num}: a picture shows at most {GRID_LIMIT:,} samples; ask for fewer, or for a .pt or .npy file."
+        )
+    samples = draw(trained, num or (GRID_SAMPLES if grid else PAPER_NUM_SAMPLES), seed)
+    if grid:
+        columns = math.ceil(math.sqrt(len(samples)))
+        save_samples_picture(out, samples, trained.preprocessing, None, columns=columns)
+    elif out.suffix == ".png":
         dataset = load(trained.config.dataset, data_dir or trained.config.data_dir, fold=trained.config.fold)
         save_samples_picture(out, samples, trained.preprocessing, dataset.train)
     else:
-        shown = samples[:GRID_LIMIT]
-        columns = min(10, math.ceil(math.sqrt(len(shown))))
-        save_samples_picture(out, shown, trained.preprocessing, None, columns=columns)
+        write_samples(out, samples_file(trained, samples, seed))
 
 
 def save_walk(trained: TrainedGenerator, out: Path, *, rows: int, steps: int, seed: int, closed: bool) -> list[Path]:

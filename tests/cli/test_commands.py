@@ -14,45 +14,10 @@ import click
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from PIL import Image
+from typed import TINY, gancli, size_of
 
 from gancli.cli import main
-
-TINY = [
-    "--generator=dense 8 relu, dense out sigmoid bias=marginal",
-    "--discriminator=maxout 6x2 irange=0.05, dense 1 sigmoid irange=0.05",
-    "--noise-dim=5",
-    "--batch-size=20",
-    "--epochs=2",
-    "--num-samples=50",
-]
-
-
-def gancli(*arguments: str) -> Result:
-    result = CliRunner().invoke(main, list(arguments))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception  # a traceback is what users must never see
-    return result
-
-
-@pytest.fixture
-def images() -> str:
-    pixels = np.random.default_rng(0).integers(0, 256, (125, 1, 6, 6), dtype=np.uint8)
-    np.save("small.npy", pixels)
-    return "./small.npy"
-
-
-@pytest.fixture
-def run(images: str) -> str:
-    result = gancli("train", "--dataset", images, *TINY, "--out", "runs/tiny")
-    assert result.exit_code == 0, result.output
-    return "runs/tiny"
-
-
-def size_of(path: str) -> tuple[int, int]:
-    with Image.open(path) as image:
-        return image.size
 
 
 def test_train_ends_with_folder_picture_score_and_next_commands(images: str) -> None:
@@ -130,31 +95,6 @@ def test_parzen_scores_folders_of_images_from_anywhere(images: str) -> None:
     assert score["num_samples"] == 15
 
 
-def test_samples_do_not_depend_on_how_many_are_drawn(run: str) -> None:
-    assert gancli("sample", "--num", "30", "--out", "few.npy").exit_code == 0
-    assert gancli("sample", "--num", "1500", "--out", "many.npy").exit_code == 0
-    few, many = np.load("few.npy"), np.load("many.npy")
-    assert few.shape == (30, 1, 6, 6)
-    np.testing.assert_array_equal(few, many[:30])
-    assert gancli("sample", "--num", "30", "--seed", "9", "--out", "other.npy").exit_code == 0
-    assert not np.array_equal(few, np.load("other.npy"))
-
-
-def test_sample_writes_the_papers_figures(run: str) -> None:
-    assert gancli("sample", "--interpolate", "--num", "3", "--steps", "7").exit_code == 0
-    with Image.open("interpolation.gif") as gif:
-        assert gif.n_frames > 7  # type: ignore[attr-defined]
-    width, height = size_of("interpolation.png")
-    assert width > height
-    assert gancli("sample", "--interpolate", "--closed", "--num", "4", "--out", "loop.gif").exit_code == 0
-    assert Path("loop.png").exists()
-    nearest = gancli("sample", "--nearest", "--json")
-    assert nearest.exit_code == 0
-    assert len(json.loads(nearest.stdout)["distances"]) == 4  # four rows of five samples
-    assert size_of("nearest.png")[0] > 200
-    assert gancli("sample", "--num", "10", "--out", "grid.png").exit_code == 0
-
-
 def test_info_says_what_is_there_and_what_is_missing() -> None:
     content = json.loads(gancli("info", "--json").stdout)
     assert {"version", "python", "torch", "devices", "cpu", "cuda"} <= set(content)
@@ -186,6 +126,9 @@ BAD_USE = [
     (["parzen", "--sigmas", "1"], 2, "--sigmas must be LO:HI:N such as 0.1:1:10, got '1'"),
     (["parzen", "--sigmas", "1:0.1:5"], 2, "A σ grid needs"),
     (["parzen", "--samples", "a", "--run", "b"], 2, "give one of them"),
+    (["parzen", "--samples", "a", "--seed", "3"], 2, "Leave --seed out"),
+    (["train", "-n", "--dataset", "minst"], 2, "did you mean mnist"),
+    (["train", "-n", "--dataset", "./none.npy"], 2, "./none.npy does not exist"),
     (["conquer"], 2, "No such command"),
 ]
 

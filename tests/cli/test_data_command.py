@@ -110,6 +110,12 @@ def test_verify_without_files_says_how_to_get_some():
     assert result("verify", "digits") == {"digits": []}
 
 
+def test_verify_offers_a_download_only_of_what_can_be_downloaded():
+    done = run("verify", "tfd", "mnist")
+    assert done.exit_code == 1
+    assert "run `gancli data download mnist`; tfd cannot be downloaded: ask its authors" in done.stderr
+
+
 def test_verify_names_what_is_wrong(empty):
     (empty / "data" / "mnist").mkdir(parents=True)
     (empty / "data" / "mnist" / "t10k-labels-idx1-ubyte").write_bytes(b"damaged")

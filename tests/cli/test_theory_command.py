@@ -7,18 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from typed import gancli
 
-from gancli.cli import main
 from gancli.cli.theory import DATA
 from gancli.theory.targets import TARGETS
-
-
-def gancli(*arguments: str) -> Result:
-    result = CliRunner().invoke(main, list(arguments))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def test_the_help_names_the_data_that_there_are() -> None:
@@ -63,6 +55,14 @@ def test_theory_refuses_what_it_does_not_know(arguments: list[str], word: str) -
     assert result.exit_code == 2
     assert word in result.stderr
     assert not Path("theory").exists()
+
+
+def test_theory_looks_where_it_is_to_write_before_it_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gancli.theory.show.play_plane", lambda *_: pytest.fail("it played first"))
+    Path("file").write_text("not a folder")
+    result = gancli("theory", "--data", "ring", "--out", "file/ring")
+    assert result.exit_code == 1
+    assert "a part of the path" in result.stderr
 
 
 @pytest.fixture

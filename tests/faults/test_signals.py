@@ -60,6 +60,20 @@ def test_a_signal_ends_any_other_command_with_its_exit_code(
     assert not (place / "out.pt").exists()
 
 
+def test_a_signal_while_the_end_is_scored_says_how_to_go_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    with monkeypatch.context() as patched:
+        patched.setattr("gancli.train.trainer.write_samples", lambda *_: signal.raise_signal(signal.SIGTERM))
+        ended = CliRunner().invoke(main, TRAIN)
+    assert ended.exit_code == 143
+    hint, error = ended.stderr.splitlines()[-2:]
+    assert hint == "Go on from the last checkpoint with: gancli train --resume run"
+    assert error == "Error: stopped by SIGTERM"
+    again = CliRunner().invoke(main, RESUME)
+    assert again.exit_code == 0
+    assert (place / "run" / "summary.json").exists()
+
+
 def ask_twice() -> None:
     with StopRequest() as stop:
         signal.raise_signal(signal.SIGTERM)
