@@ -102,7 +102,7 @@ def save_saturation(
     axes.text(
         0.00024,
         0.05,
-        "early: D rejects samples",
+        "early:\nD rejects samples",
         transform=axes.get_xaxis_transform(),
         fontsize=10,
         color=INK,
