@@ -15,9 +15,9 @@ constexpr std::int64_t CENTRE_SAMPLES = 64;
 // Largest ½‖row‖²: products of two such rows, and sums of them, stay finite in float32.
 constexpr double HALF_NORM_LIMIT = FLT_MAX / 16;
 
-// A score may be off by this share of its scalar product (measured at d = 784: 8e−8 root mean square), and a result by
-// that over σ². Where it could exceed ALLOWED_ERROR, in nats, the nearest sample's distance is computed once more.
-constexpr double ROUNDING_OF_PRODUCT = 2.4e-7;
+// A score may be off by this share of the largest number in it (measured at d = 784: 8e−8 root mean square), and a result
+// by that over σ². Where it could exceed ALLOWED_ERROR, in nats, the nearest sample's distance is computed once more.
+constexpr double ROUNDING_OF_SCORE = 2.4e-7;
 constexpr double ALLOWED_ERROR = 2e-4;
 
 std::vector<Width> widths_of(const double* sigmas, int num_sigmas) {
@@ -114,9 +114,11 @@ void Call::fold(const Buffers& buffers, std::int64_t first, std::int64_t count, 
     const double exponent = std::min(double(state.max[lane]) - buffers.origin[i], 0.0);
     Nearest& nearest = nearest_[set * x_.count + first + i];
     if (exponent > nearest.exponent) {
-      // x·μ = ½‖x‖² + ½‖μ‖² − ½‖x − μ‖², and a near sample is about as long as the point.
+      // x·μ = ½‖x‖² + ½‖μ‖² − ½‖x − μ‖², and a near sample is about as long as the point. Near the centre both are
+      // short and the product is nothing, but the score holds the level.
       const double product = 2 * (buffers.origin[i] - centre_.level) + exponent;
-      nearest = {exponent, product, first_sample + std::int64_t(state.nearest[lane])};
+      const double magnitude = std::max(product, std::abs(double(state.max[lane])));
+      nearest = {exponent, magnitude, first_sample + std::int64_t(state.nearest[lane])};
     }
     for (int s = 0; s < num_sigmas_; ++s) {
       const std::int64_t at = std::int64_t(s) * kernels_.lanes + lane;
@@ -136,7 +138,7 @@ void Call::finish_point(Buffers& buffers, std::int64_t i, float* out) const {
     if (other.exponent > nearest.exponent) nearest = other;
   }
   double exponent = nearest.exponent;
-  if (nearest.product * ROUNDING_OF_PRODUCT > ALLOWED_ERROR * smallest_sigma_ * smallest_sigma_) {
+  if (nearest.magnitude * ROUNDING_OF_SCORE > ALLOWED_ERROR * smallest_sigma_ * smallest_sigma_) {
     const float* sample = samples_.data + nearest.index * samples_.row_stride;
     for (std::int64_t k = 0; k < slabs_.columns; ++k)
       buffers.sample_row[k] = sample[k * samples_.column_stride];

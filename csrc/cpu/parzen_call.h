@@ -41,7 +41,7 @@ struct Centre {
 // The sample that a point scores highest with.
 struct Nearest {
   double exponent;     // −½ squared distance
-  double product;      // x·μ, roughly: what the rounding of the score goes with
+  double magnitude;    // of the largest number in its score, roughly: what rounding goes with
   std::int64_t index;  // among all samples
 };
 

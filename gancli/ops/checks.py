@@ -20,6 +20,20 @@ def require_floating(name: str, tensor: Tensor) -> None:
         raise InputError(f"{name} must be floating point, got {tensor.dtype}; convert it with .float() first.")
 
 
+def require_float32(operator: str, **tensors: Tensor) -> None:
+    """Raise InputError unless all tensors are float32, which an exported graph that was turned into another has not."""
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise InputError(f"{operator} computes in float32, {name} is {tensor.dtype}; convert it with .float().")
+
+
+def require_alike(**tensors: Tensor) -> None:
+    """Raise InputError unless all tensors, given by name, have one shape."""
+    shapes = [tuple(tensor.shape) for tensor in tensors.values()]
+    if any(shape != shapes[0] for shape in shapes):
+        raise InputError(f"{', '.join(tensors)} must have one shape, got {', '.join(map(str, shapes))}.")
+
+
 def require_one_device(**tensors: Tensor) -> None:
     """Raise InputError unless all tensors, given by name, are on one device."""
     devices = [tensor.device for tensor in tensors.values()]

@@ -17,7 +17,7 @@ from gancli.ops import native
 
 def flushes_denormals() -> bool:
     """Whether this thread takes denormal numbers for zero."""
-    return float(torch.tensor([1e-39]).mul_(1.0)) == 0
+    return float(torch.tensor([1e-39], dtype=torch.float32, device="cpu").mul_(1.0)) == 0
 
 
 @contextmanager

@@ -47,8 +47,10 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "linear", *
     """
     _check(x, weight, bias, activation)
     supported = x.dtype == weight.dtype == bias.dtype == torch.float32
-    supported = supported and not torch.is_autocast_enabled(x.device.type) and not torch.compiler.is_compiling()
-    why_not = f"it computes in float32 outside autocast and torch.compile, x is {x.dtype}, weight {weight.dtype}"
+    supported = supported and not torch.is_autocast_enabled(x.device.type) and native.plain(x, weight, bias)
+    why_not = (
+        f"it computes in float32 outside autocast, torch.compile and torch.func, x is {x.dtype}, weight {weight.dtype}"
+    )
     if not native.chosen(backend, "dense", x.device.type, supported, why_not):
         return dense_reference(x, weight, bias, activation)
     asked = native.requested_backend(backend) == "native"
@@ -91,7 +93,6 @@ class _Dense(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool, own_products: bool) -> Tensor:
-        x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
         ctx.own_products = own_products and 0 not in (*x.shape, len(weight))
         if ctx.own_products:
             y = _product_natively(x, weight, bias, relu)
@@ -110,9 +111,9 @@ class _Dense(torch.autograd.Function):
         v_z = torch.ops.aten.threshold_backward(v_y, relu[0], 0) if relu else v_y
         v_weight = room_for_gradient(weight) if needs[1] else None
         if ctx.own_products or (relu and 0 not in (*x.shape, len(weight)) and _few_nonzeros(v_z)):
-            v_x = torch.empty_like(x) if needs[0] else None
-            v_bias = torch.empty_like(bias) if needs[2] else None
-            _gradients_natively(v_z.contiguous(), x, weight, v_x, v_weight, v_bias)
+            v_x = x.new_empty(x.shape) if needs[0] else None
+            v_bias = bias.new_empty(bias.shape) if needs[2] else None
+            _gradients_natively(v_z, x, weight, v_x, v_weight, v_bias)
             return v_x, v_weight, v_bias, None, None
         if v_weight is not None:
             torch.mm(v_z.T, x, out=v_weight)
@@ -126,6 +127,7 @@ def _few_nonzeros(v_z: Tensor) -> bool:
 
 
 def _product_natively(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+    x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
     y = x.new_empty(len(x), len(weight))
     module = native.require("_cpu", "dense")
     module.maxout_forward(
@@ -148,6 +150,7 @@ def _product_natively(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Te
 def _gradients_natively(
     v_z: Tensor, x: Tensor, weight: Tensor, v_x: Tensor | None, v_weight: Tensor | None, v_bias: Tensor | None
 ) -> None:
+    v_z, x, weight = v_z.contiguous(), x.contiguous(), weight.contiguous()
     module = native.require("_cpu", "dense")
     module.maxout_backward(
         v_y=v_z.data_ptr(),

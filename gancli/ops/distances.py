@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gancli.errors import InputError
 from gancli.ops import checks
-from gancli.ops.precision import without_tf32
+from gancli.ops.precision import full_precision
 
 TILE_ROWS = 512
 TILE_COLUMNS = 4096
@@ -96,7 +96,8 @@ def count_in_balls(x: Tensor, y: Tensor, squared_radii: Tensor) -> Tensor:
             margin = tiles.margin(rows, columns, radii)
             counts[rows] += (outside < -margin).sum(dim=1)
             i, j = (outside.abs() <= margin).nonzero(as_tuple=True)
-            for some_i, some_j in zip(i.split(_PAIRS // x.shape[1]), j.split(_PAIRS // x.shape[1]), strict=True):
+            few = max(1, _PAIRS // x.shape[1])
+            for some_i, some_j in zip(i.split(few), j.split(few), strict=True):
                 u, v = some_i + rows.start, some_j + columns.start
                 inside = (x[u].double() - y[v].double()).square().sum(dim=1) <= radii[v]
                 counts.index_add_(0, u, inside.to(torch.int64))
@@ -132,7 +133,7 @@ class _Tiles:
             yield slice(start, min(start + TILE_COLUMNS, len(self._y)))
 
     def squared_distances(self, rows: slice, columns: slice) -> Tensor:
-        with without_tf32(self._x.device):
+        with full_precision(self._x.device):
             products = self._x[rows] @ self._y[columns].T
         return products.mul_(-2).add_(self._x_norms[rows, None]).add_(self._y_norms[columns])
 

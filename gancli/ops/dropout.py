@@ -43,9 +43,11 @@ def dropout(x: Tensor, keep: float, rng: torch.Generator | None = None, *, backe
     checks.require_floating("x", x)
     if not 0 < keep <= 1:
         raise InputError(f"keep must be above 0 and at most 1, got {keep}.")
-    supported, why_not = x.dtype == torch.float32, f"it computes in float32, x is {x.dtype}"
     # The compiler cannot follow a draw from a generator of one's own into a kernel; torch's operators, it can.
-    if torch.compiler.is_compiling() or not native.chosen(backend, "dropout", x.device.type, supported, why_not):
+    compiled = torch.compiler.is_compiling()
+    supported = x.dtype == torch.float32 and (compiled or native.plain(x))
+    why_not = f"it computes in float32 outside torch.func, x is {x.dtype}"
+    if not native.chosen(backend, "dropout", x.device.type, supported, why_not) or compiled:
         mask = torch.empty_like(x).bernoulli_(keep, generator=rng)
         return x * mask.mul_(1 / keep)
     seed = int(torch.empty((), dtype=torch.int64).random_(generator=rng))

@@ -46,14 +46,17 @@ def maxout(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str = "auto") ->
         return _product_then_pool(x, weight, bias)
     if torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
-            return maxout(x.float(), weight.float(), bias.float(), backend=backend)
-    most = maxout_cuda.MOST_PIECES if x.is_cuda else MOST_PIECES
-    supported = x.dtype == weight.dtype == bias.dtype == torch.float32 and weight.shape[1] <= most
-    why_not = f"it computes in float32 with at most {most} pieces, x is {x.dtype}, weight {weight.dtype}"
+            return maxout(_wide(x), _wide(weight), _wide(bias), backend=backend)
+    supported = x.dtype == weight.dtype == bias.dtype == torch.float32 and not native.transformed()
+    supported = native.settled(supported and weight.shape[1] <= _most_pieces(x))
+    why_not = (
+        f"it computes in float32 outside torch.func with at most {_most_pieces(x)} pieces, x is {x.dtype}, weight "
+        f"{weight.dtype}"
+    )
     if not native.chosen(backend, "maxout_forward", x.device.type, supported, why_not):
         return _linear_then_max(x, weight, bias)
     y: Tensor
-    if torch.compiler.is_compiling():
+    if not native.plain(x, weight, bias):
         y, _ = _maxout(x, weight, bias)
         return y
     # The same without the operator's dispatch, which takes longer than a small layer (0.1 ms of a step of 8 ms).
@@ -67,7 +70,7 @@ def maxout_reference(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str = 
     y = x @ weight[:, 0].T + bias[:, 0]
     for piece in range(1, weight.shape[1]):
         z = x @ weight[:, piece].T + bias[:, piece]
-        y = torch.where(z > y, z, y)  # strictly greater: the lowest piece keeps a tie
+        y = torch.where((z > y) | z.isnan(), z, y)  # strictly greater: the lowest piece keeps a tie
     return y
 
 
@@ -84,6 +87,15 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor) -> None:
     if bias.shape != weight.shape[:2]:
         raise InputError(f"bias must have shape {tuple(weight.shape[:2])}, got {tuple(bias.shape)}.")
     checks.require_one_device(x=x, weight=weight, bias=bias)
+
+
+def _most_pieces(x: Tensor) -> int:
+    return maxout_cuda.MOST_PIECES if x.is_cuda else MOST_PIECES
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Return what autocast leaves alone as it is, and halves in float32."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _linear_then_max(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -213,6 +225,10 @@ class _Maxout(torch.autograd.Function):
     device_types=("cpu", "cuda"),
 )
 def _maxout(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    _check(x, weight, bias)
+    checks.require_float32("gancli::maxout", x=x, weight=weight, bias=bias)
+    if weight.shape[1] > _most_pieces(x):
+        raise InputError(f"gancli::maxout takes at most {_most_pieces(x)} pieces, got {weight.shape[1]}.")
     return _forward(x, weight, bias)
 
 
@@ -224,6 +240,8 @@ def _maxout(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
 )
 def _maxout_backward(v_y: Tensor, index: Tensor, x: Tensor, weight: Tensor, needs: list[bool]) -> list[Tensor]:
     """Return v_x, v_weight, v_bias, less those that are not needed."""
+    checks.require_float32("gancli::maxout_backward", v_y=v_y, x=x, weight=weight)
+    checks.require_alike(v_y=v_y, index=index)
     return [gradient for gradient in _backward(v_y, index, x, weight, needs) if gradient is not None]
 
 
@@ -256,9 +274,8 @@ _maxout.register_autograd(_differentiate, setup_context=_save)
 
 def _in_float32(*tensors: Tensor) -> tuple[Tensor, Tensor]:
     """Compute under autocast what is computed without it: halves have no kernel here."""
-    wide = [tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in tensors]
     with torch.autocast(tensors[0].device.type, enabled=False):
-        return torch.ops.gancli.maxout(*wide)  # type: ignore[no-any-return]
+        return torch.ops.gancli.maxout(*map(_wide, tensors))  # type: ignore[no-any-return]
 
 
 # CustomOpDef.register_autocast would do the same, from torch 2.7 on.

@@ -63,10 +63,10 @@ def maxout_conv2d(
             return maxout_pool.maxout_pool(z, bias, pieces=pieces, pool=pool, stride=stride)
     elif x.device.type == "cpu" and _serves_on_cpu(x, weight, bias, *settings, backend):
         y: Tensor
-        if torch.compiler.is_compiling():
-            y, _ = _maxout_conv(x, weight, bias, *settings)
-        else:
+        if native.plain(x, weight, bias):
             y = _MaxoutConv.apply(x, weight, bias, *settings)  # type: ignore[no-untyped-call]
+        else:
+            y, _ = _maxout_conv(x, weight, bias, *settings)
         return y
     return maxout_conv2d_reference(x, weight, bias, pieces=pieces, pad=pad, pool=pool, stride=stride)
 
@@ -104,18 +104,19 @@ def _serves_on_cpu(
         UsageError: the backend is unknown, or "native" was asked for and it cannot.
     """
     supported = x.dtype == weight.dtype == bias.dtype == torch.float32
-    supported = supported and not torch.is_autocast_enabled(x.device.type) and pieces * pool**2 <= MOST_CANDIDATES
+    supported = supported and not torch.is_autocast_enabled(x.device.type) and not native.transformed()
+    supported = supported and pieces * pool**2 <= MOST_CANDIDATES
     why_not = (
-        f"it computes in float32 outside autocast, with at most {MOST_CANDIDATES} pieces and positions in a window, "
-        "square kernels, windows within the convolution and images below 8 GiB; x is "
-        f"{x.dtype} {tuple(x.shape)}, weight {weight.dtype} {tuple(weight.shape)}"
+        f"it computes in float32 outside autocast and torch.func, with at most {MOST_CANDIDATES} pieces and positions "
+        "in a window, square kernels, windows within the convolution and images below 8 GiB; x is "
+        f"{x.dtype}, weight {weight.dtype}"
     )
     fits = weight.shape[2] == weight.shape[3] and min(pad, stride - 1, pool - 1) >= 0
     if fits:
         sizes = _shape(x, weight, pieces, pad, pool, stride)
         fits = all(size > 0 for name, size in sizes.items() if name != "pad")
         fits = fits and x.shape[1] * (x.shape[2] + 2 * pad) * (x.shape[3] + 2 * pad) < _TOO_LARGE
-    if not native.chosen(backend, "maxout_conv_forward", x.device.type, supported and fits, why_not):
+    if not native.chosen(backend, "maxout_conv_forward", x.device.type, native.settled(supported and fits), why_not):
         return False
     return _pays(weight, **sizes) or native.requested_backend(backend) == "native"
 
@@ -237,6 +238,8 @@ class _MaxoutConv(torch.autograd.Function):
 def _maxout_conv(
     x: Tensor, weight: Tensor, bias: Tensor, pieces: int, pad: int, pool: int, stride: int
 ) -> tuple[Tensor, Tensor]:
+    _check(x, weight, bias, pieces)
+    checks.require_float32("gancli::maxout_conv2d", x=x, weight=weight, bias=bias)
     return _forward(x, weight, bias, pieces, pad, pool, stride)
 
 
@@ -259,6 +262,8 @@ def _maxout_conv_backward(
     stride: int,
 ) -> list[Tensor]:
     """Return v_x, v_weight, v_bias, less those that are not needed."""
+    checks.require_float32("gancli::maxout_conv2d_backward", v_y=v_y, x=x, weight=weight)
+    checks.require_alike(v_y=v_y, index=index)
     gradients = _backward(v_y, index, x, weight, needs, pieces, pad, pool, stride)
     return [gradient for gradient in gradients if gradient is not None]
 
@@ -298,3 +303,13 @@ def _differentiate(ctx: Any, v_y: Tensor, _: Tensor) -> tuple[Tensor | None, ...
 
 
 _maxout_conv.register_autograd(_differentiate, setup_context=_save)
+
+
+def _in_float32(x: Tensor, weight: Tensor, bias: Tensor, *settings: int) -> tuple[Tensor, Tensor]:
+    """Compute under autocast what an exported graph computes without it: halves have no kernel here."""
+    with torch.autocast("cpu", enabled=False):
+        return torch.ops.gancli.maxout_conv2d(x.float(), weight.float(), bias.float(), *settings)  # type: ignore[no-any-return]
+
+
+_AUTOCAST = torch.library.Library("gancli", "FRAGMENT")
+_AUTOCAST.impl("maxout_conv2d", _in_float32, "AutocastCPU")

@@ -28,7 +28,7 @@ def serves(x: Tensor, bias: Tensor, *, pieces: int, pool: int, backend: str) -> 
     supported = product_dtype(x) in (torch.float32, torch.bfloat16) and bias.dtype == torch.float32
     supported = supported and pieces * pool**2 <= MOST_CANDIDATES
     why_not = f"it takes float32 or bfloat16, and at most {MOST_CANDIDATES} pieces and positions in a window"
-    return bool(native.chosen(backend, "maxout_pool_forward", "cuda", supported, why_not))
+    return bool(native.chosen(backend, "maxout_pool_forward", "cuda", native.settled(supported), why_not))
 
 
 def maxout_pool(z: Tensor, bias: Tensor, *, pieces: int, pool: int, stride: int) -> Tensor:

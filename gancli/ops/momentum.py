@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gancli.errors import InputError
 from gancli.ops import native
 
 Rate = float | Tensor
@@ -39,6 +40,7 @@ def momentum_update(
         backend: "auto", "torch" or "native".
 
     Raises:
+        InputError: shapes differ.
         UsageError: the backend is unknown, or "native" cannot serve these tensors.
 
     Source: pylearn2.training_algorithms.learning_rule.Momentum; torch.optim.SGD.
@@ -46,9 +48,11 @@ def momentum_update(
     if not parameters:
         return
     parts = _parts(parameters, gradients)
+    _require_alike(parameters, velocities, parts)
     tensors = [*parameters, *velocities, *(part[0] for part in parts)]
     device = parameters[0].device.type
     supported = all(t.dtype == torch.float32 and t.is_contiguous() and t.device.type == device for t in tensors)
+    supported = supported and native.plain(*tensors)
     supported = supported and (all(len(part) == 1 for part in parts) if device == "cuda" else rate_inside)
     why_not = (
         "it updates contiguous float32 tensors on one device, on the CPU with the rate inside the velocity, on a GPU "
@@ -85,6 +89,15 @@ def momentum_update_reference(
 def _parts(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
     """Return the gradients as parts, (R, …) each."""
     return [g if g.dim() > p.dim() else g[None] for p, g in zip(parameters, gradients, strict=True)]
+
+
+def _require_alike(parameters: Sequence[Tensor], velocities: Sequence[Tensor], parts: Sequence[Tensor]) -> None:
+    for p, v, part in zip(parameters, velocities, parts, strict=True):
+        if not p.shape == v.shape == part.shape[1:] or len(part) == 0:
+            raise InputError(
+                f"A velocity and a gradient must have the shape of their parameter, {tuple(p.shape)}, got "
+                f"{tuple(v.shape)} and {tuple(part.shape[1:])} in {len(part)} parts."
+            )
 
 
 def _add_scaled_(to: Sequence[Tensor], terms: Sequence[Tensor], factor: Rate) -> None:

@@ -105,6 +105,29 @@ def _module_for(operation: str, device_type: str) -> tuple[ModuleType | None, st
     return module, reason
 
 
+def plain(*tensors: Tensor) -> bool:
+    """Say whether a kernel may be given the addresses of these tensors: they lie in memory, and nothing watches.
+
+    torch.compile, fakes and other subclasses, and modes that watch every operation see operators that torch knows.
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and all(type(tensor) in (Tensor, torch.nn.Parameter) for tensor in tensors)
+        and not transformed()
+    )
+
+
+def transformed() -> bool:
+    """Say whether torch.func (grad, vmap, jvp) transforms what is computed here, which it can torch's own operators."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
+def settled(condition: bool) -> bool:
+    """Return a condition on sizes as True or False; torch.compile, for which sizes are symbols, then guards it."""
+    return True if condition else False  # noqa: SIM210  (a branch, which bool() is not to the compiler)
+
+
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def chosen(backend: str, operation: str, device_type: str, supported: bool, why_not: str) -> bool:
     """Say whether `choose` chooses the native module; torch.compile asks once and takes the answer as given."""

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gancli.errors import InputError, UsageError
+from gancli.errors import InputError
 from gancli.ops import checks, native
-from gancli.ops.precision import without_tf32
+from gancli.ops.precision import full_precision
 
 # Distances live only in tiles of this many test and sample points: 4 MiB of float32, so that the passes over a tile
 # (one per σ) run in the second-level cache instead of memory.
@@ -23,6 +23,8 @@ TILE_ROWS = 256
 TILE_COLUMNS = 4096
 # Columns of one matrix product: float32 rounding grows with the length of a sum, so that d is summed in pieces.
 SLAB = 256
+# Beyond these 1/σ² leaves the range of float32.
+SIGMA_LIMITS = (1e-15, 1e15)
 # The CUDA kernel addresses the bytes of a packed row in 32 bits.
 MOST_COLUMNS = 2**29 - 1
 
@@ -40,7 +42,7 @@ def parzen_log_sum_exp(
     Args:
         x: (m, d) float, the points to score.
         samples: (n, d) float, n ≥ 1, the kernel centres μ_j, same device as x.
-        sigmas: (s,) positive kernel widths, in the unit of the data.
+        sigmas: (s,) kernel widths from 1e-15 to 1e15, in the unit of the data.
         backend: "auto", "torch" or "native".
 
     Returns:
@@ -67,7 +69,7 @@ def parzen_log_sum_exp(
     if module is None:
         checks.require_finite_rows("x", x)
         checks.require_finite_rows("samples", samples)
-        with without_tf32(x.device):
+        with full_precision(x.device):
             return _tiled(x, samples, widths)
     result: Tensor = _native(x, samples, widths)
     return result
@@ -129,9 +131,12 @@ def _checked(x: Tensor, samples: Tensor, sigmas: Tensor | Sequence[float]) -> tu
         raise InputError(f"samples must have at least one row and one column, got shape {tuple(samples.shape)}.")
     widths = torch.as_tensor(sigmas, dtype=torch.float64).detach().cpu()
     checks.require_shape("sigmas", widths, ("s",))
-    bad = widths[~(torch.isfinite(widths) & (widths > 0))]
+    bad = widths[~((widths >= SIGMA_LIMITS[0]) & (widths <= SIGMA_LIMITS[1]))]
     if bad.numel():
-        raise InputError(f"sigmas must be positive and finite, got {bad[0].item()}.")
+        raise InputError(
+            f"sigmas must be positive, from {SIGMA_LIMITS[0]:g} to {SIGMA_LIMITS[1]:g}, got {bad[0].item()}; scale "
+            "data and sigmas alike."
+        )
     dtype = torch.float64 if torch.float64 in (x.dtype, samples.dtype) else torch.float32
     return x.detach().to(dtype), samples.detach().to(dtype), widths
 
@@ -151,9 +156,9 @@ def _overflow_error(name: str) -> InputError:
 )
 def _native(x: Tensor, samples: Tensor, sigmas: Tensor) -> Tensor:
     """Run csrc/cpu/parzen.cpp as an operator that torch knows: x, samples float32, sigmas float64, all on the CPU."""
-    module, reason = native.load("_cpu")
-    if module is None:
-        raise UsageError(f"gancli::parzen_log_sum_exp has no native module: {reason}.")
+    module = native.require("_cpu", "gancli::parzen_log_sum_exp")
+    checks.require_float32("gancli::parzen_log_sum_exp", x=x, samples=samples)
+    x, samples, sigmas = _checked(x, samples, sigmas)
     result = x.new_empty((len(sigmas), len(x)))
     # The kernels see every row as they pack it, so that finite input costs no pass of its own.
     refused = module.parzen_log_sum_exp(
@@ -171,9 +176,9 @@ def _native(x: Tensor, samples: Tensor, sigmas: Tensor) -> Tensor:
 @_native.register_kernel("cuda")
 def _(x: Tensor, samples: Tensor, sigmas: Tensor) -> Tensor:
     """Run csrc/cuda/parzen.cu: x, samples float32 on one GPU, sigmas float64 on the CPU."""
-    module, reason = native.load("_cuda")
-    if module is None:
-        raise UsageError(f"gancli::parzen_log_sum_exp has no native module: {reason}.")
+    module = native.require("_cuda", "gancli::parzen_log_sum_exp")
+    checks.require_float32("gancli::parzen_log_sum_exp", x=x, samples=samples)
+    x, samples, sigmas = _checked(x, samples, sigmas)
     (m, d), n, product, device = x.shape, len(samples), native.cuda_product(), x.device.index
     result = x.new_empty((len(sigmas), m))
     if result.numel() == 0:

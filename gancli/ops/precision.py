@@ -1,4 +1,4 @@
-"""What torch's settings let a GPU do to float32: the one place that reads and overrides them."""
+"""What torch's settings let a device do to float32: the one place that reads and overrides them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,34 @@ def tf32_allowed() -> bool:
 
 
 @contextmanager
-def without_tf32(device: torch.device) -> Iterator[None]:
-    """Keep float32 matrix products on a CUDA device from running in TF32, whose 11 bits break the bounds on rounding.
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Keep matrix products of float32 and wider in their own precision, whatever the user allows them elsewhere.
 
-    The setting is the process's, as torch has it: afterwards it is as before.
+    Fewer bits would break the bounds on rounding: autocast's, TF32's 11 on a GPU, and the 8 of bfloat16 in which torch
+    may multiply on CPUs that do it fast. torch's settings are the process's: afterwards they are as before.
     """
-    restore = _forbid_tf32() if device.type == "cuda" else None
+    restore = _forbid_tf32() if device.type == "cuda" else _forbid_bfloat16()
     try:
-        yield
+        with torch.autocast(device.type, enabled=False):
+            yield
     finally:
         if restore is not None:
             restore()
+
+
+def _forbid_bfloat16() -> Callable[[], None] | None:
+    """Forbid it on the CPU, and return what brings the user's setting back; None where it was not allowed."""
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # from torch 2.9 on
+    if matmul is None:
+        if torch.get_float32_matmul_precision() != "medium":
+            return None
+        torch.set_float32_matmul_precision("highest")
+        return lambda: torch.set_float32_matmul_precision("medium")
+    before = matmul.fp32_precision
+    if before in ("ieee", "none"):
+        return None
+    matmul.fp32_precision = "ieee"
+    return lambda: setattr(matmul, "fp32_precision", before)
 
 
 def _forbid_tf32() -> Callable[[], None] | None:

@@ -38,6 +38,16 @@ def test_all_threads_flush_and_no_longer_do() -> None:
     assert small_numbers_left() == 1 << 20
 
 
+def test_it_is_seen_whatever_dtype_is_the_default() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        with flushed_denormals():
+            assert flushes_denormals()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert not flushes_denormals()
+
+
 def test_it_is_as_before_after_an_error_and_within_another() -> None:
     with pytest.raises(ZeroDivisionError), flushed_denormals():
         _ = 1 / (1 - int(flushes_denormals()))

@@ -67,6 +67,12 @@ def test_balls_hold_what_float64_differences_say(m: int, n: int, d: int, shift: 
     assert torch.equal(count_in_balls(x, y, radii), count_in_balls_reference(x, y, radii))
 
 
+def test_points_may_be_wider_than_what_is_settled_at_once() -> None:
+    x = torch.zeros(2, (1 << 20) + 1)
+    x[1, 0] = 2
+    assert count_in_balls(x, x[:1], torch.tensor([1.0])).tolist() == [1, 0]
+
+
 def test_a_point_on_the_edge_of_a_ball_is_inside() -> None:
     x = torch.tensor([[3.0, 4.0], [3.0, 4.000001]])
     assert count_in_balls(x, torch.zeros(1, 2), torch.tensor([25.0])).tolist() == [1, 0]

@@ -107,6 +107,7 @@ def test_a_nan_reaches_the_output(route) -> None:
     y = maxout(x, weight, bias, backend=route.backend)
     assert y[:, 2].isnan().all()
     assert not y[:, [0, 1, 3, 4]].isnan().any()
+    assert torch.equal(maxout_reference(x, weight, bias).isnan(), y.isnan())
 
 
 # ---- against float64 ----
@@ -306,7 +307,7 @@ def test_shapes_that_do_not_fit_are_named(shapes: tuple[tuple[int, ...], ...], m
 
 def test_native_refuses_what_it_cannot_do(native_route) -> None:
     x, weight, bias = layer(2, 3, 2, 2)
-    with pytest.raises(UsageError, match=r"float32 with at most 256 pieces, x is torch\.float64"):
+    with pytest.raises(UsageError, match=r"float32 outside torch\.func with at most 256 pieces, x is torch\.float64"):
         maxout(x.double(), weight.double(), bias.double(), backend="native")
     with pytest.raises(UsageError, match="at most 256 pieces"):
         maxout(x, torch.zeros(1, 257, 3), torch.zeros(1, 257), backend="native")

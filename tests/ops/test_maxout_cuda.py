@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gancli.errors import UsageError
 from gancli.ops import maxout, maxout_cuda
-from gancli.ops.precision import without_tf32
+from gancli.ops.precision import full_precision
 
 # Largest error against float64, in units of Σ|terms| of the sum that makes the entry: as on the CPU.
 TOLERANCE = 1e-6
@@ -192,6 +192,6 @@ def test_maxout_on_a_gpu_runs_in_tf32_where_torch_allows_it(
 ) -> None:
     tensors = layer(*shape)
     found = output_and_gradients(*tensors)
-    with without_tf32(gpu):
+    with full_precision(gpu):
         exact = output_and_gradients(*tensors)
     assert_shorter(found, exact, 2**-11)

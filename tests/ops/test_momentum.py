@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gancli.errors import UsageError
+from gancli.errors import InputError, UsageError
 from gancli.ops import momentum_update, momentum_update_reference
 
 
@@ -54,6 +54,15 @@ def test_momentum_refuses_strided_tensors_where_native_is_asked_for(native_route
     momentum_update(*tensors, lr=0.1, momentum=0.5)
     with pytest.raises(UsageError, match="contiguous float32"):
         momentum_update(*tensors, lr=0.1, momentum=0.5, backend="native")
+
+
+@pytest.mark.parametrize(
+    ("velocity", "gradient"), [((3,), (8,)), ((8,), (3,)), ((8,), (2, 3)), ((8,), (0, 8)), ((2, 4), (8,))]
+)
+def test_momentum_refuses_shapes_that_differ(route, velocity: tuple[int, ...], gradient: tuple[int, ...]) -> None:
+    tensors = [[torch.zeros(shape)] for shape in ((8,), velocity, gradient)]
+    with pytest.raises(InputError, match=r"shape of their parameter, \(8,\)"):
+        momentum_update(*tensors, lr=0.1, momentum=0.5, backend=route.backend)
 
 
 @pytest.mark.parametrize("rate_inside", [True, False])

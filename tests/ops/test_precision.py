@@ -21,7 +21,7 @@ CHOICES = {
 # torch's settings are the process's and may not be mixed, so that every choice has a process of its own.
 SCRIPT = """
 import torch
-from gancli.ops.precision import repeatable_convolutions, tf32_allowed, without_tf32
+from gancli.ops.precision import repeatable_convolutions, tf32_allowed, full_precision
 
 matmul = torch.backends.cuda.matmul
 
@@ -38,10 +38,14 @@ def settings():
 {choice}
 before = settings()
 assert tf32_allowed() is {allowed}
-with without_tf32(torch.device("cpu")):
-    assert settings() == before
+with full_precision(torch.device("cpu")):
+    if hasattr(torch.backends.mkldnn, "matmul"):
+        assert torch.backends.mkldnn.matmul.fp32_precision in ("ieee", "none")
+    else:
+        assert torch.get_float32_matmul_precision() != "medium"
+assert settings() == before, (before, settings())
 try:
-    with without_tf32(torch.device("cuda")):
+    with full_precision(torch.device("cuda")):
         assert matmul.allow_tf32 is False
         assert tf32_allowed() is False
         assert getattr(matmul, "fp32_precision", "ieee") in ("ieee", "none")
@@ -61,11 +65,11 @@ def test_tf32_is_off_inside_and_as_before_outside(choice: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_products_of_distances_are_taken_without_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_products_of_distances_are_taken_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[torch.device] = []
-    original = precision.without_tf32
+    original = precision.full_precision
     for module in (parzen, distances):
-        monkeypatch.setattr(module, "without_tf32", lambda device: (asked.append(device), original(device))[1])
+        monkeypatch.setattr(module, "full_precision", lambda device: (asked.append(device), original(device))[1])
     x = torch.rand(3, 20)
     parzen.parzen_log_sum_exp(x, x, [1.0], backend="torch")
     assert len(asked) == 1
