@@ -298,10 +298,11 @@ def show_maxout(case: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def show_aims(results: dict[str, Any], console: Console) -> None:
-    """Print what was aimed at and whether it holds."""
+def show_aims(results: dict[str, Any], console: Console) -> bool:
+    """Print what was aimed at and whether it holds; return whether all of it does."""
     for name, value, bound, holds in results["aims"]:
         console.print(f"{'holds ' if holds else 'MISSED'}  {name}: {value:.4g}, aim {bound}")
+    return all(holds for *_, holds in results["aims"])
 
 
 @click.command("gpu")
@@ -337,4 +338,5 @@ def command(json_path: str | None) -> None:
             write_json(json_path, results)
     results["aims"] = aims(cases, layers)
     write_json(json_path, results)
-    show_aims(results, console)
+    if not show_aims(results, console):
+        raise SystemExit(1)  # a script that looks at nothing else is to know

@@ -85,7 +85,9 @@ for folder in data ../data shared/data ../shared/data; do
     fi
 done
 
-step "tests on the GPU" 120 "$python" -m pytest -q -p no:cacheprovider -m cuda tests/ops tests/faults/test_device_memory.py
+# The files that have such tests: others import packages that are not needed here.
+mapfile -t on_gpu < <(grep -l 'mark\.cuda' tests/ops/*.py)
+step "tests on the GPU" 120 "$python" -m pytest -q -p no:cacheprovider -m cuda "${on_gpu[@]}" tests/faults/test_device_memory.py
 step "tests of the captured step" 120 "$python" -m pytest -q -p no:cacheprovider -m cuda tests/train
 
 runs="$(mktemp -d)"

@@ -57,11 +57,13 @@ def theory(data: str, k: int | None, loss: str, steps: int | None, seed: int | N
     shown = show(data, out, k=k, loss=loss, seed=seed, steps=steps, listener=listener)
     if as_json:
         print_json(shown.as_dict())
-        return
-    for remark in shown.remarks:
-        click.echo(remark, err=True)
-    for file in shown.files:
-        console.print(f"  wrote {file}", markup=False)
+    else:
+        for remark in shown.remarks:
+            click.echo(remark, err=True)
+        for file in shown.files:
+            console.print(f"  wrote {file}", markup=False)
+    if not all(check.passed for check in shown.checks):
+        raise click.exceptions.Exit(1)
 
 
 class _Tables:

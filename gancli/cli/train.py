@@ -115,7 +115,9 @@ def _settled(
         )
     if batch_per_rank:
         config = config.replace(batch_size=config.batch_size * started_ranks())
-    begun = restarted_run(config, out, **restarts())
+    begun = restarted_run(config, out, **restarts(), any_batch_size=batch_per_rank)
+    if begun is not None:  # by as many ranks as there were then
+        config = config.replace(batch_size=begun.config().batch_size)
     return config, begun or new_run(config, out), begun is not None
 
 

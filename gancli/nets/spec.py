@@ -117,10 +117,14 @@ def _parse_size(text: str, numbers: int, wrong: _Wrong) -> tuple[int, ...]:
     if text == "out" and numbers == 1:
         return (OUT,)
     parts = text.split("x")
-    if len(parts) != numbers or not all(part.isascii() and part.isdigit() and 0 < int(part) < 10**7 for part in parts):
+    if len(parts) != numbers or not all(map(_is_size, parts)):
         form = {1: "1200 (or out)", 2: "240x5", 3: "80x10x10"}[numbers]
         raise wrong(f"expected a size such as {form}, got {text!r}")
     return tuple(int(part) for part in parts)
+
+
+def _is_size(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 7 and int(text) > 0
 
 
 def _parse_option(word: str, allowed: tuple[str, ...], wrong: _Wrong) -> tuple[str, float | str]:

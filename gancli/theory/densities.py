@@ -221,12 +221,14 @@ def _moving_part(G: Map, prior: Prior, z: Tensor) -> Tensor:
         raise GancliError("The generator's values are not finite; it has diverged.")
     flat = (slope[1:] == 0) & (slope[:-1] == 0)
     if flat.any():
+        moving = (slope != 0).nonzero()[:, 0]
+        first, last = (int(moving[0]), int(moving[-1])) if len(moving) else (len(z), 0)
+        flat[:first], flat[last:] = True, True  # cells with one flat end go too: there log p_g has no bound
         mass = prior.log_density(z[:-1][flat]).exp().sum() * (z[1] - z[0])
         if mass > _NEGLIGIBLE or flat.all():
             where = float(z[:-1][flat].abs().min())
             raise GancliError(f"The generator is constant around |z| = {where:.4g}, so p_g has no density.")
-        moving = (~flat).nonzero()[:, 0]
-        z = z[int(moving[0]) : int(moving[-1]) + 2]
+        z = z[first : last + 1]
     return z
 
 

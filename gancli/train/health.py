@@ -96,8 +96,10 @@ def _move(game: Game, steps: int) -> float:
     if isinstance(game.update_G, torch.optim.Adam):
         gradient = math.sqrt(sum(p.numel() for p in parameters)) if gradient else 0.0
     (group,) = game.update_G.param_groups
-    step = float(group["lr"]) * gradient / (1 - float(group.get("momentum", 0.0)))
-    return step * steps / weights if weights else 0.0
+    if not weights:
+        return 0.0
+    fades = 1 - float(group.get("momentum", 0.0))
+    return float(group["lr"]) * gradient / fades * steps / weights if fades else math.inf
 
 
 def _norm(tensors: Iterable[Tensor]) -> float:

@@ -42,8 +42,8 @@ class Minibatches:
         if batch_size % ranks.size:
             nearest = max(round(batch_size / ranks.size), 1) * ranks.size
             raise UsageError(
-                f"--batch-size {batch_size} cannot be shared evenly by {ranks.size} ranks; take {nearest}, or give "
-                "--batch-per-rank, which counts it for each rank."
+                f"--batch-size {batch_size} cannot be shared evenly by {ranks.size} ranks: start a number of ranks "
+                f"that divides it, or a new run with {nearest}, or with --batch-per-rank, which counts it for each rank."
             )
         # Raw bytes, a quarter of the floats: even CIFAR-10 lies whole on the device.
         self._train = train.to(device)

@@ -169,14 +169,19 @@ def new_run(config: Config, out: Path | None) -> RunFolder:
     return run
 
 
-def restarted_run(config: Config, out: Path | None, *, restarts: int, max_restarts: int) -> RunFolder | None:
+def restarted_run(
+    config: Config, out: Path | None, *, restarts: int, max_restarts: int, any_batch_size: bool = False
+) -> RunFolder | None:
     """Find the run that torchrun's last attempt began, when it starts the same command again after a failure.
+
+    torchrun does not say who made a folder: a run of the same settings that lay there before is gone on with as well.
 
     Args:
         config: what is to be trained.
         out: the folder that was asked for.
         restarts: how many times the job has been started again.
         max_restarts: how many times it may be.
+        any_batch_size: whether the minibatch goes with the number of ranks, of which there may be others by now.
 
     Returns:
         The run in `out`, or None where this attempt has to begin it.
@@ -190,6 +195,8 @@ def restarted_run(config: Config, out: Path | None, *, restarts: int, max_restar
         return None
     begun = RunFolder(out).config()
     wanted = config if config.pretrained is None else config.replace(generator=begun.generator)
+    if any_batch_size:
+        wanted = wanted.replace(batch_size=begun.batch_size)
     return RunFolder(out) if begun == wanted else None
 
 

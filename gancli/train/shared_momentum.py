@@ -94,13 +94,14 @@ def shared_momentum(config: Config, ranks: Ranks, networks: Iterable[nn.Module])
         return None
     if config.max_gradient_norm is not None or config.max_column_norm is not None:
         return None
-    rules = []
-    for network in networks:
-        parameters = list(network.parameters())
-        if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in parameters):
-            return None
+    players = [list(network.parameters()) for network in networks]
+    if any(p.dtype != torch.float32 or p.device.type != "cpu" for parameters in players for p in parameters):
+        return None
+    # Room for all of them before any weight moves there: half a game in common memory would be updated by every rank.
+    found = []
+    for parameters in players:
         rows = shared_rows(ranks, room(parameters), torch.float32, common=2)
         if rows is None:
             return None
-        rules.append(SharedMomentum(parameters, config, rows, ranks))
-    return rules
+        found.append(rows)
+    return [SharedMomentum(parameters, config, rows, ranks) for parameters, rows in zip(players, found, strict=True)]

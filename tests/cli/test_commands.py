@@ -145,6 +145,12 @@ def test_bad_use_gets_one_sentence_and_an_exit_code(arguments: list[str], code: 
     assert not Path("runs").exists()
 
 
+def test_a_number_with_more_digits_than_python_reads_is_one_sentence() -> None:
+    result = gancli("train", "-n", "--generator", f"dense {'9' * 5000} relu, dense out sigmoid")
+    assert result.exit_code == 2
+    assert "expected a size such as 1200" in result.stderr
+
+
 def write(path: str, values: object) -> None:
     if path.endswith(".npy"):
         np.save(path, values)  # type: ignore[arg-type]

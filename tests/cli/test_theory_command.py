@@ -10,6 +10,8 @@ import pytest
 from typed import gancli
 
 from gancli.cli.theory import DATA
+from gancli.theory.propositions import Check
+from gancli.theory.show import Shown
 from gancli.theory.targets import TARGETS
 
 
@@ -63,6 +65,15 @@ def test_theory_looks_where_it_is_to_write_before_it_plays(monkeypatch: pytest.M
     result = gancli("theory", "--data", "ring", "--out", "file/ring")
     assert result.exit_code == 1
     assert "a part of the path" in result.stderr
+
+
+def test_a_claim_that_does_not_hold_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = [Check("a claim", "a case", "a figure", computed, 0.0, 1.0) for computed in (0.5, 2.0)]
+    for shown in (checks[:1], checks):
+        made = Shown("one", {"k": 1, "loss": "minimax", "seed": 1, "steps": 2}, [], shown)
+        monkeypatch.setattr("gancli.theory.show.show", lambda *_, made=made, **__: made)
+        for options in ((), ("--json",)):
+            assert gancli("theory", *options).exit_code == len(shown) - 1
 
 
 @pytest.fixture

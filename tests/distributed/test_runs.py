@@ -74,6 +74,15 @@ def test_a_killed_rank_ends_the_job_and_the_next_attempt_comes_to_the_same_end(
     assert_same_end(whole, "killed")
 
 
+def test_an_attempt_with_fewer_ranks_keeps_the_minibatch_that_was_so_much_for_each(images: str, launch: Any) -> None:
+    arguments = [*train(images, "elastic"), "--batch-per-rank", "--batch-size=10"]
+    assert launch(2, "faulty_command", "SIGKILL", 1, 7, *arguments).wait() == [1, -9]
+    job = launch(1, "command", *arguments, attempt=1)
+    assert job.wait() == [0], job.errors()
+    assert "Resuming at iteration 5" in job.errors()[0]
+    assert json.loads(Path("elastic/config.json").read_text())["batch_size"] == 20
+
+
 def test_a_rank_that_hangs_is_not_waited_for_without_end(images: str, launch: Any) -> None:
     job = launch(2, "stalled_command", 5, *train(images, "stalled"))
     assert job.wait_for(0) == 1

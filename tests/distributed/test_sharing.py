@@ -21,6 +21,7 @@ from gancli.ranks import ALONE, Ranks
 from gancli.train.algorithm1 import ITERATIONS
 from gancli.train.minibatches import Minibatches
 from gancli.train.setup import make_game
+from gancli.train.shared_momentum import shared_momentum
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -108,8 +109,19 @@ def test_ranks_share_each_minibatch(size: int) -> None:
 
 
 def test_a_minibatch_that_cannot_be_shared_evenly_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"--batch-size 20 cannot be shared evenly by 3 ranks; take 21"):
+    with pytest.raises(UsageError, match=r"--batch-size 20 cannot be shared evenly by 3 ranks: .* a new run with 21"):
         Minibatches(torch.zeros(43, 1, 1, 1), lambda raw: raw, 20, 3, torch.device("cpu"), Ranks(0, 3))
+
+
+def test_no_weight_moves_unless_there_is_room_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of G in common memory and D's not: each rank would apply the whole update to the same G."""
+    G, D = nn.Linear(3, 2), nn.Linear(5, 4)
+    rooms = iter([object(), None])
+    monkeypatch.setattr("gancli.train.shared_momentum.shared_rows", lambda *_, **__: next(rooms))
+    before = [p.data_ptr() for p in (*G.parameters(), *D.parameters())]
+    assert shared_momentum(Config(), Ranks(0, 2), [G, D]) is None
+    assert [p.data_ptr() for p in (*G.parameters(), *D.parameters())] == before
+    assert next(rooms, "asked for both") == "asked for both"
 
 
 def test_more_ranks_than_points_are_refused() -> None:

@@ -136,3 +136,16 @@ def test_a_coarser_rule_gives_the_same_to_many_digits():
     model = PushForward(affine(0.7, 1), WIDE)
     assert Comparison(UNIT, model, 12).jsd == pytest.approx(Comparison(UNIT, model).jsd, abs=1e-8)
     assert np.isfinite(Comparison(UNIT, model, 12).kl_data_model)
+
+
+def test_tails_in_which_g_has_stopped_moving_cost_nothing() -> None:
+    """x = tanh(3 z): log p_g(x) = log φ(z) − log(3 sech²(3 z)), integrated over z by SciPy."""
+
+    def term(z: float) -> float:
+        x, log_slope = math.tanh(3 * z), math.log(3) - 2 * (math.log(math.cosh(3 * z)))
+        return float(stats.norm.pdf(z) * (stats.norm.logpdf(z) - log_slope - stats.norm.logpdf(x)))
+
+    expected = integrate.quad(term, -9, 9, epsabs=1e-12, limit=200)[0]
+    found = Comparison(UNIT, PushForward(differentiable_map(lambda z: torch.tanh(3 * z)), PRIORS["gaussian"]))
+    assert found.kl_model_data == pytest.approx(expected, abs=1e-6)
+    assert 0 < found.jsd < LOG_4 / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -241,3 +242,12 @@ def test_the_bound_on_a_move_holds(tmp_path: Path, optimizer: str) -> None:
         game.update_G.step()
     moved = (torch.cat([p.detach().flatten() for p in parameters]) - before).norm() / before.norm()
     assert 0.9 * bound < float(moved) < bound * (1 + 1e-4)
+
+
+def test_a_momentum_that_never_fades_has_no_bound(tmp_path: Path) -> None:
+    last = rows(config(tmp_path, momentum=1.0, momentum_final=1.0, lr=1e-6), tmp_path / "run")[-1]
+    assert last["epoch"] == 4
+    trainer = Trainer(config(tmp_path, momentum=1.0), RunFolder(tmp_path / "other"), Silent())
+    for p in trainer.game.G.parameters():
+        p.grad = torch.zeros_like(p)
+    assert _move(trainer.game, 5) == math.inf
