@@ -196,24 +196,25 @@ def _complete(url: str, file: SourceFile, part: Path, report: Report, transport:
 def _request(url: str, file: SourceFile, part: Path, offset: int, report: Report, transport: Transport) -> str | None:
     """Ask once; returns None when the file is complete, or why the connection ended before."""
     try:
-        with transport.open(url, offset) as response:
-            if not (response.status == 206 and _starts_at(response.headers, offset)):
-                offset = 0  # the server does not resume: it sends everything, so everything is taken
-            length = response.headers.get("Content-Length", "")
-            total = offset + int(length) if re.fullmatch(r"[0-9]{1,15}", length) else None
-            if total is not None and total > file.max_download:
-                raise _MirrorError(f"it offers {total:,} bytes, expected at most {file.max_download:,}")
-            return _receive(response, file, part, offset, total, report)
+        opened = transport.open(url, offset)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and offset:
             part.unlink()  # nothing beyond what is there, which is not the file
             return _request(url, file, part, 0, report, transport)
         raise _MirrorError(f"the server answered {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:  # OSError's child: of the connection, not of our files
-        raise _MirrorError(f"no connection ({error.reason})") from error
     except http.client.HTTPException as error:
         raise _MirrorError(f"its answer is not one of HTTP ({type(error).__name__})") from error
+    except OSError as error:  # URLError, or what else may become of a connection; no file has been touched yet
+        raise _MirrorError(f"no connection ({getattr(error, 'reason', error)})") from error
+    with opened as response:
+        if not (response.status == 206 and _starts_at(response.headers, offset)):
+            offset = 0  # the server does not resume: it sends everything, so everything is taken
+        length = response.headers.get("Content-Length", "")
+        total = offset + int(length) if re.fullmatch(r"[0-9]{1,15}", length) else None
+        if total is not None and total > file.max_download:
+            raise _MirrorError(f"it offers {total:,} bytes, expected at most {file.max_download:,}")
+        return _receive(response, file, part, offset, total, report)
 
 
 def _starts_at(headers: http.client.HTTPMessage, offset: int) -> bool:

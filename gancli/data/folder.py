@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from gancli.data.arrays import as_images, check_finite, npz_names, read_npy, read_npz
@@ -23,6 +23,17 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _SPLIT = ("train", "valid", "test")  # what an .npz that holds a split calls its arrays
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
+# What brings a photo upright, by the orientation that EXIF has for it.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
 # A picture says in a few bytes how large it will be. These hold one below what Pillow allows (179 megapixels) and all
 # of them below what a machine has; 50,000 images of 128 × 128 in colour take 2.5 GB.
 _MAX_PIXELS = 1 << 24
@@ -135,13 +146,27 @@ def _look(path: Path) -> tuple[str, tuple[int, int]]:
     with _open(path) as image:
         if image.mode not in _MODES:
             raise DataError(f"{path} has mode {image.mode}: expected grey (L) or colour (RGB); convert it.")
+        if "transparency" in image.info:
+            raise DataError(f"{path} has transparent pixels, of which the colour is not known; save it without them.")
+        if getattr(image, "is_animated", False):
+            raise DataError(f"{path} holds several pictures, expected one; save each as a file.")
         width, height = image.size
         if width * height > _MAX_PIXELS:
             raise DataError(
                 f"{path} is refused: it unpacks to {width:,} × {height:,} pixels, expected at most {_MAX_PIXELS:,}; "
                 f"make it smaller."
             )
-        return _MODES[image.mode], image.size
+        return _MODES[image.mode], (height, width) if _orientation(image) in _SIDEWAYS else image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return how a photo's camera was held, EXIF's number; 1, upright, where none is told. Pillow turns TIFF itself."""
+    if image.format == "TIFF" or "exif" not in image.info:
+        return 1
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged, as EXIF often is: Pillow raises anything, and the photo is taken as it lies
+        return 1
 
 
 @contextlib.contextmanager
@@ -167,7 +192,9 @@ def _decode(path: Path, mode: str) -> np.ndarray:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return np.asarray(image.convert(mode))
+                turn = _TURNS.get(_orientation(image))
+                upright = image if turn is None else image.transpose(turn)
+                return np.asarray(upright.convert(mode))
         except Exception as error:
             raise DataError(f"{path} is a damaged image ({_reason(error)}); remove it or make it again.") from error
 

@@ -24,7 +24,7 @@ class Preprocessing:
 
     Call it on a raw minibatch (n, channels, height, width), uint8 or float32 on any device; it returns float32 of
     the same shape:
-        scale: uint8 x/255 in [0, 1]; floats pass unchanged.
+        scale: uint8 x/255 in [0, 1]; floats pass unchanged, and those outside [0, 1] are "none".
         gcn: global contrast normalisation, x' = s·(x − mean(x)) / ‖x − mean(x)‖ with the mean and the norm of each
             image over all its channels and pixels, on the raw values (0..255 for uint8).
         none: the raw values.
@@ -130,6 +130,8 @@ def make_preprocessing(kind: str, dataset: Dataset, *, gcn_scale: float = 55.0) 
         low, high = float(train.min()), float(train.max())
         if high <= low:
             high = low + 1.0
+        if kind == "scale" and (low < 0 or high > 1):
+            kind = "none"  # which pass unchanged too, and are shown in their own range
     mean, norm = 0.0, 1.0
     if kind == "gcn":
         means, norms = [], []

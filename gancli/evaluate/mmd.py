@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gancli.errors import InputError
 from gancli.ops import parzen_log_sum_exp
+from gancli.ops.parzen import SIGMA_LIMITS
 
 _MEDIAN_OF = 1000  # points whose pairwise distances give the bandwidth
 
@@ -64,6 +65,8 @@ def discrepancy(data: Tensor, samples: Tensor, bandwidth: float | None = None, *
     h = median_bandwidth(x) if bandwidth is None else bandwidth
     if min(m, n) < 2 or not (h > 0 and math.isfinite(h)):
         raise InputError(f"MMD needs two points or more in each set and a positive bandwidth, got {m}, {n} and {h:g}.")
+    if not (SIGMA_LIMITS[0] <= h / 2 and h <= SIGMA_LIMITS[1]):  # the square of a kernel is one of width h/√2
+        raise InputError(f"MMD cannot be computed with a bandwidth of {h:g}; take one near the distances of the data.")
     xx, xx_squared = _kernel_means(x, x, h, backend, own=True)
     yy, yy_squared = _kernel_means(y, y, h, backend, own=True)
     xy, xy_squared = _kernel_means(x, y, h, backend)
@@ -78,8 +81,6 @@ def discrepancy(data: Tensor, samples: Tensor, bandwidth: float | None = None, *
     linear = max(0.0, 4 * zeta_x / m + 4 * zeta_y / n)
     degenerate = 2 * within_x / (m * (m - 1)) + 2 * within_y / (n * (n - 1)) + 4 * across / (m * n)
     estimate = float(xx.mean() + yy.mean() - 2 * xy.mean())
-    if not math.isfinite(estimate + linear + degenerate):
-        raise InputError(f"MMD cannot be computed with a bandwidth of {h:g}; take one near the distances of the data.")
     return Discrepancy(estimate, math.sqrt(linear + degenerate), "Gaussian, exp(−‖a − b‖² / (2h²))", h)
 
 

@@ -34,7 +34,7 @@ _SUSPICIOUS_LOSS = 50.0
 # Samples are in another unit when one value is this many times the data's range outside of it, or when so many values
 # are a little outside: those of a tanh are in [-1, 1], and most of an image lies below 0. A normal distribution fitted
 # to each pixel of MNIST, in the right unit, has 0.16 of its values there.
-_FAR, _OUTSIDE, _MANY = 2.0, 0.05, 0.25
+_FAR, _OUTSIDE, _MANY, _FLAT = 2.0, 0.05, 0.25, 0.05
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ def summarise(scores: Sequence[ParzenScore], warnings: Sequence[str] = ()) -> Sc
         warnings: sentences to hand on before those about the scores themselves.
     """
     mean, error = over_folds(scores)
-    return ScoredSamples(tuple(scores), mean, error, (*warnings, *_beware_of_score(scores[0])))
+    beware = [sentence for score in scores for sentence in _beware_of_score(score)]
+    return ScoredSamples(tuple(scores), mean, error, (*warnings, *dict.fromkeys(beware)))
 
 
 def in_shape(samples: Tensor, dataset: Dataset) -> Tensor:
@@ -206,11 +207,12 @@ def require_own_preprocessing(own: Preprocessing, kind: str | None) -> None:
 
 
 def beware_of_unit(samples: Tensor, data: Tensor) -> list[str]:
-    """Notice samples that are not in the unit of the data: values far outside theirs, or many values outside them."""
+    """Notice samples that are not in the unit of the data: far or often outside its range, or in a small part of it."""
     low, high = float(samples.min()), float(samples.max())
     data_low, data_high = float(data.min()), float(data.max())
     far, outside = (share * (data_high - data_low) for share in (_FAR, _OUTSIDE))
-    if data_low - far <= low and high <= data_high + far:
+    flat = high - low < _FLAT * (data_high - data_low)  # divided by 255 once too often, or 0 and 1 taken for bytes
+    if not flat and data_low - far <= low and high <= data_high + far:
         beyond = (samples < data_low - outside) | (samples > data_high + outside)
         if float(beyond.float().mean()) < _MANY:
             return []

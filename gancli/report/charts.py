@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -129,6 +130,15 @@ def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
+def tick_labels(ticks: Sequence[float]) -> list[str]:
+    """Return ticks at equal steps as text, with as many decimals as the step has, so that no two look alike."""
+    step = min((abs(b - a) for a, b in itertools.pairwise(ticks)), default=1.0)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [
+        number(tick) if tick == 0 or abs(tick) >= 1e6 else f"{tick:,.{decimals}f}".replace("-", "−") for tick in ticks
+    ]
+
+
 def number(value: float) -> str:
     """Return a value as people write it: few digits, thousands apart, a true minus."""
     if value == 0:
@@ -145,14 +155,15 @@ def number(value: float) -> str:
 def _axes(chart: Chart, scale: _Scale) -> list[str]:
     bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
     parts = []
-    for tick in scale.y_ticks:
+    for tick, text in zip(scale.y_ticks, tick_labels(scale.y_ticks), strict=True):
         y = scale.y(tick)
         parts.append(f'<line class="rule" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{number(tick)}</text>')
-    for tick in scale.x_ticks():
+        parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{text}</text>')
+    x_ticks = scale.x_ticks()
+    for tick, text in zip(x_ticks, map(number, x_ticks) if scale.log else tick_labels(x_ticks), strict=True):
         x = scale.x(tick)
         parts.append(f'<line class="axis" x1="{x}" x2="{x}" y1="{bottom}" y2="{bottom + 4}"/>')
-        parts.append(f'<text class="tick" x="{x}" y="{bottom + 18}" text-anchor="middle">{number(tick)}</text>')
+        parts.append(f'<text class="tick" x="{x}" y="{bottom + 18}" text-anchor="middle">{text}</text>')
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
     middle = (_LEFT + right) / 2
     parts.append(

@@ -13,10 +13,11 @@ from gancli.errors import GancliError
 from gancli.reproduce.results import RESULT_FILE
 from gancli.train.generate import TrainedGenerator
 from gancli.train.run_folder import RunFolder, open_run
-from gancli.train.sampling import open_generator, save_neighbours, save_walk
+from gancli.train.sampling import makes_pictures, open_generator, save_neighbours, save_walk
 
 FRAMES = 16  # pictures of the slider; early epochs, where more happens, lie closer together
 _ROWS, _STEPS, _NEIGHBOURS = 4, 10, 20
+_OF_NO_RUN = ("target", "preset", "dataset", "seeds", "baselines", "machine")  # what stays true of a result.json
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,15 @@ def _reproduction(path: Path) -> tuple[dict[str, Any], list[RunFolder]]:
         runs = [open_run(path / Path(row["run"]).name) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GancliError(f"{file} is damaged: {error!r}; run gancli reproduce again.") from None
-    return result, runs
+    if all(row.get("steps") in (None, _finished_steps(run)) for row, run in zip(rows, runs, strict=True)):
+        return result, runs
+    outdated = {name: value for name, value in result.items() if name in _OF_NO_RUN}
+    outdated["warnings"] = [f"{file} tells of earlier training than these runs have; run gancli reproduce again."]
+    return outdated, runs
+
+
+def _finished_steps(run: RunFolder) -> int | None:
+    return (run.final_summary() or {}).get("steps")
 
 
 def _view(run: RunFolder, name: str, data_dir: str | None, device: str, backend: str) -> RunView:
@@ -136,6 +145,9 @@ def _view(run: RunFolder, name: str, data_dir: str | None, device: str, backend:
 
 def _pictures(trained: TrainedGenerator, data_dir: str | None, notes: list[str]) -> tuple[bytes | None, bytes | None]:
     """Draw Figures 3 and 2 of a run; what cannot be drawn becomes a note."""
+    if not makes_pictures(trained):
+        notes.append("Its samples are no pictures: there are no walks and no neighbours to see.")
+        return None, None
     drawn: list[bytes | None] = []
     with tempfile.TemporaryDirectory() as folder:
         seed, out = trained.config.seed, Path(folder) / "picture.png"

@@ -124,6 +124,8 @@ def _tiles(material: Material) -> str:
     # Among runs as among epochs it is validation that chooses; the test figure is only reported.
     top = max(scored, key=lambda run: run.best["validation_log_likelihood"] if run.best else -math.inf, default=None)
     means = [result for result in material.results if result.get("spread") is not None or "folds" in result]
+    if not _on_one_data_set(material.runs):
+        top, means = None, []  # nats of different data do not compare
     if means:
         mean = max(means, key=_validation_of_seeds)
         over = f"{len(mean['folds'])} folds" if "folds" in mean else f"{len(mean['seeds'])} seeds"
@@ -149,6 +151,10 @@ def _tiles(material: Material) -> str:
     return f'<ul class="tiles">{items}</ul>' if items else ""
 
 
+def _on_one_data_set(runs: Sequence[RunView]) -> bool:
+    return len({run.config["dataset"] for run in runs}) == 1
+
+
 def _validation_of_seeds(result: dict[str, Any]) -> float:
     """Return the mean validation log-likelihood of a reproduction's seeds, -inf where one was not validated."""
     values = [row["validation_log_likelihood"] for row in result["seeds"]]
@@ -160,6 +166,8 @@ def _protocol(material: Material) -> str:
     if not scores:
         return ""
     first = scores[0]
+    if not _on_one_data_set(material.runs):
+        return "Parzen-window estimates on different data sets: the figures of these runs do not compare."
     if any(score[key] != first[key] for score in scores for key in ("num_samples", "num_validation", "num_test")):
         return (
             "Parzen-window estimates by the authors' protocol, but of different numbers of samples or examples: the "
@@ -174,7 +182,7 @@ def _protocol(material: Material) -> str:
 
 def _warnings(material: Material) -> str:
     sentences = [sentence for result in material.results for sentence in result["warnings"]]
-    sentences += [f"{run.name}: {note}" for run in material.runs for note in run.notes]
+    sentences += [f"{run.name}: {note}" for run in material.runs for note in dict.fromkeys(run.notes)]
     bars = [_error_bars(result) for result in material.results if "error_bars" in result]
     return "".join(bars) + "".join(f'<p class="warning">{escape(sentence)}</p>' for sentence in sentences)
 
@@ -231,9 +239,10 @@ def _output_chart(run: RunView, named: bool) -> Chart:
 
 def _validation_chart(runs: Sequence[RunView]) -> Chart:
     key = "validation_log_likelihood"
-    series = [Series(run.name, _column(run, key), 1 + i % _COLOURS, i % 2 == 1) for i, run in enumerate(runs)]
+    series = [Series(run.name, _column(run, key), *_look(i)) for i, run in enumerate(runs)]
     values = [y for one in series for _, y in one.points]
-    best = max((run.best for run in runs if run.best is not None), key=lambda row: row[key], default=None)
+    rows = [run.best for run in runs if run.best is not None] if _on_one_data_set(runs) else []
+    best = max(rows, key=lambda row: row[key], default=None)
     return Chart(
         "Validation log-likelihood",
         "epoch",
@@ -244,6 +253,11 @@ def _validation_chart(runs: Sequence[RunView]) -> Chart:
         if best is None
         else (best["epoch"], best[key], f"{number(round(best[key], 1))} in epoch {best['epoch']}"),
     )
+
+
+def _look(i: int) -> tuple[int, bool]:
+    """Return the colour of line i and whether it is dashed: neighbours differ in both, and twelve lines in one."""
+    return 1 + i % _COLOURS, (i + i // _COLOURS) % 2 == 1
 
 
 def _column(run: RunView, key: str) -> list[tuple[float, float]]:
@@ -267,7 +281,7 @@ def _sigma_chart(material: Material) -> Chart:
             *zip(score["sigmas"], score["validation_log_likelihoods"], strict=True),
             *zip(score["refined_sigmas"], score["refined_log_likelihoods"], strict=True),
         ]
-        series.append(Series(name, sorted(pairs), 1 + i % _COLOURS, name == TRAINING.name))
+        series.append(Series(name, sorted(pairs), *_look(i)))
     low, high = readable_range([point for one in series for point in one.points]) if series else (0.0, 1.0)
     return Chart("Width of the windows", "σ", "validation log-likelihood, nats", series, (low, high), x_log=True)
 

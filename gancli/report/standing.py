@@ -94,6 +94,8 @@ def _published(material: Material) -> list[Row]:
 def _means(material: Material) -> list[Row]:
     found = []
     for result in material.results:
+        if "log_likelihood" not in result:
+            continue
         if result["target"] == "table1-mnist" and len(result["seeds"]) > 1:
             found.append(
                 Row(

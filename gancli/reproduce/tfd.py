@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 from gancli.data.dataset import Dataset
 from gancli.data.samples import read_samples
+from gancli.errors import UsageError
 from gancli.evaluate.scoring import score_samples
+from gancli.files import atomic_write_text
 from gancli.reproduce.data import load_checked
 from gancli.reproduce.kept import Kept, data_sha256, file_sha256
 from gancli.reproduce.markdown import tfd_markdown
@@ -21,7 +24,7 @@ from gancli.reproduce.watch import Watch
 from gancli.train.generate import versions
 from gancli.train.setup import resolve_device
 
-FOLDS_FILE = "folds.json"
+FOLDS_FILE, STAGES_FILE = "folds.json", "stages.json"
 
 
 def reproduce_tfd(target: Target, out: Path, *, changes: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
@@ -29,7 +32,8 @@ def reproduce_tfd(target: Target, out: Path, *, changes: Mapping[str, Any], watc
 
     Args:
         target: data set, the two presets in their order, published rows.
-        out: holds stage-1 and stage-2 (ordinary run folders), folds.json, result.json and result.md.
+        out: holds stage-1 and stage-2 (ordinary run folders), stages.json (what the second was begun with),
+            folds.json, result.json and result.md.
         changes: fields of both configurations that were given one by one.
         watch: takes what there is to tell.
 
@@ -50,6 +54,8 @@ def reproduce_tfd(target: Target, out: Path, *, changes: Mapping[str, Any], watc
     for number, preset in enumerate((first, second), start=1):
         pretrained = {"pretrained": str(stages[-1].run.path)} if stages else {}
         plan = plan_run(out / f"stage-{number}", target.config(preset, {**changes, **pretrained}), len(dataset.train))
+        if stages:
+            _require_own_beginning(plan, stages[-1], out)
         announce([plan], out, watch)
         summary = finish_run(plan, watch.reporter())
         stages.append(plan)
@@ -71,6 +77,18 @@ def reproduce_tfd(target: Target, out: Path, *, changes: Mapping[str, Any], watc
     }
     write_result(out, result, tfd_markdown(result))
     return result
+
+
+def _require_own_beginning(plan: PlannedRun, before: PlannedRun, out: Path) -> None:
+    """Note which generator a stage begins with, or raise UsageError where the stage before has another by now."""
+    file, own = out / STAGES_FILE, file_sha256(before.run.chosen)
+    if not plan.run.config_file.exists():
+        atomic_write_text(file, json.dumps({plan.run.path.name: own}) + "\n")
+    elif file.exists() and json.loads(file.read_text(encoding="utf-8")).get(plan.run.path.name) != own:
+        raise UsageError(
+            f"{plan.run.path} was begun with the generator that {before.run.path} had then, and that has been trained "
+            f"further; remove {plan.run.path} to begin it anew, or choose another --out."
+        )
 
 
 def _folds(plan: PlannedRun, dataset: Dataset, out: Path) -> dict[str, Any]:

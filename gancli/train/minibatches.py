@@ -43,7 +43,7 @@ class Minibatches:
             nearest = max(round(batch_size / ranks.size), 1) * ranks.size
             raise UsageError(
                 f"--batch-size {batch_size} cannot be shared evenly by {ranks.size} ranks: start a number of ranks "
-                f"that divides it, or a new run with {nearest}, or with --batch-per-rank, which counts it for each rank."
+                f"that divides it, or a new run with {nearest} or --batch-per-rank, which counts it for each rank."
             )
         # Raw bytes, a quarter of the floats: even CIFAR-10 lies whole on the device.
         self._train = train.to(device)

@@ -229,8 +229,9 @@ def save_neighbours(trained: TrainedGenerator, out: Path, *, num: int, seed: int
     if out.suffix != ".png":
         raise UsageError(f"--out must end in .png for --nearest, got {out.name!r}.")
     rows = max(1, -(-num // SAMPLES_PER_ROW))
-    samples = draw(trained, rows * SAMPLES_PER_ROW, seed)
-    train = load(trained.config.dataset, data_dir or trained.config.data_dir, fold=trained.config.fold).train
+    dataset = load(trained.config.dataset, data_dir or trained.config.data_dir, fold=trained.config.fold)
+    require_shape(trained.G.shape, dataset)  # data of one's own may have changed
+    samples, train = draw(trained, rows * SAMPLES_PER_ROW, seed), dataset.train
     last = samples[SAMPLES_PER_ROW - 1 :: SAMPLES_PER_ROW]
     index, distances = nearest_neighbours(last, train, preprocess=trained.preprocessing)
     # Through the preprocessing and back, so that the neighbour is seen as D saw it, with the samples' contrast.
@@ -241,6 +242,11 @@ def save_neighbours(trained: TrainedGenerator, out: Path, *, num: int, seed: int
     return values
 
 
+def makes_pictures(trained: TrainedGenerator) -> bool:
+    """Say whether samples are images in grey or colour."""
+    return trained.G.shape[0] in (1, 3) and min(trained.G.shape[1:]) > 1
+
+
 def _require_pictures(trained: TrainedGenerator) -> None:
-    if trained.G.shape[0] not in (1, 3) or min(trained.G.shape[1:]) < 2:
+    if not makes_pictures(trained):
         raise UsageError(f"The run's samples have shape {trained.G.shape} and are no pictures; use --out samples.pt.")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.server
+import socket
+import struct
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -112,6 +115,27 @@ def test_a_file_is_fetched_and_its_progress_told(server, tmp_path):
 def test_the_next_mirror_is_tried_when_one_fails(server, tmp_path):
     server.files["/b"] = CONTENT
     assert get(source_file(server, "/missing", "http://127.0.0.1:1/a", "/b"), tmp_path)[0].read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "silent"])
+def test_the_next_mirror_is_tried_when_one_accepts_and_then_says_nothing(server, tmp_path, monkeypatch, reset):
+    server.files["/b"] = CONTENT
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        taken = []
+
+        def take() -> None:
+            taken.append(mute.accept()[0])
+            if reset:
+                taken[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                taken[0].close()  # with a reset instead of a goodbye
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        file = source_file(server, f"http://127.0.0.1:{mute.getsockname()[1]}/a", "/b")
+        monkeypatch.setattr(sys.modules[__name__], "LOCAL", replace(LOCAL, timeout=0.2))
+        assert get(file, tmp_path)[0].read_bytes() == CONTENT
+        thread.join()
+        taken[0].close()
 
 
 def test_a_broken_connection_is_resumed_at_once(server, tmp_path):

@@ -69,6 +69,45 @@ def test_jpegs_of_a_camera_are_read(tmp_path):
     assert load(str(tmp_path)).shape == (3, 8, 8)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_stand_as_their_cameras_were_held(tmp_path, orientation):
+    upright = np.zeros((16, 24, 3), dtype=np.uint8)
+    upright[:8, :8] = 255  # the upper left
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    # By the standard: 2 and 4 are mirror images, 3 is upside down, 5 to 8 lie on their side.
+    lie = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }[orientation]
+    Image.fromarray(np.ascontiguousarray(lie(upright))).save(tmp_path / "a.jpg", exif=exif, quality=100)
+    (image,) = read_images(tmp_path)
+    assert image.shape == (3, 16, 24)
+    assert np.abs(image.permute(1, 2, 0).numpy().astype(int) - upright).mean() < 5
+
+
+def test_damaged_exif_leaves_a_photo_as_it_lies(tmp_path):
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.jpg", exif=b"Exif\x00\x00garbage")
+    assert read_images(tmp_path).shape == (1, 3, 6, 8)
+
+
+def test_transparency_and_several_pictures_in_a_file_are_refused(tmp_path, refuses):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", transparency=(0, 0, 0))
+    with refuses("a.png has transparent pixels"):
+        read_images(tmp_path)
+    (tmp_path / "a.png").unlink()
+    frames = [Image.new("L", (8, 8), grey) for grey in (0, 90, 200)]
+    frames[0].save(tmp_path / "b.gif", save_all=True, append_images=frames[1:])
+    with refuses("b.gif holds several pictures"):
+        read_images(tmp_path)
+
+
 def save(tmp_path, name, size, mode="L"):
     Image.new(mode, size).save(tmp_path / name)
 

@@ -37,6 +37,16 @@ def test_scale_and_none_leave_floats_as_they_are():
     assert torch.equal(make_preprocessing("none", DATA)(DATA.train), DATA.train.float())
 
 
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 255.0), (0.25, 0.75)])
+def test_floats_are_shown_in_full_whatever_their_range(low, high):
+    """As [0, 1] where they lie in it, else from the least to the greatest."""
+    floats = torch.linspace(low, high, 9).view(9, 1, 1, 1)
+    made = make_preprocessing("scale", dataset(floats.numpy()))
+    shown = made.to_display(made(floats)).flatten().tolist()
+    unit = torch.linspace(0, 1, 9) if (low, high) != (0.25, 0.75) else floats.flatten()
+    assert shown == unit.mul(255).round().int().tolist()
+
+
 @pytest.mark.parametrize("scale", [55.0, 1.0])
 def test_gcn_agrees_with_float64_by_hand(scale):
     x = make_preprocessing("gcn", DATA, gcn_scale=scale)(DATA.train)

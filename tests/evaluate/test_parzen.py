@@ -12,7 +12,7 @@ from gancli.data.dataset import Dataset, Fold
 from gancli.data.samples import SamplesFile
 from gancli.errors import DataError, InputError, UsageError
 from gancli.evaluate.parzen import PAPER_SIGMAS, REFINED_VALUES, log_spaced, over_folds, parzen_score
-from gancli.evaluate.scoring import beware_of_unit, score_samples, validation_size
+from gancli.evaluate.scoring import beware_of_unit, score_samples, summarise, validation_size
 
 
 def log_p(x: np.ndarray, samples: np.ndarray, sigma: float) -> np.ndarray:
@@ -191,3 +191,22 @@ def test_a_few_values_outside_the_data_are_no_other_unit() -> None:
     data = torch.rand(50, 16, generator=rng)
     noisy = data + 0.3 * torch.randn(50, 16, generator=rng)  # 0.18 of the values are more than 0.05 outside
     assert beware_of_unit(noisy, data) == []
+
+
+@pytest.mark.parametrize("edges", [(), (3,), (0, 1, 2, 3, 4)])
+def test_every_fold_is_looked_at(edges: tuple[int, ...]) -> None:
+    data, samples = torch.rand(40, 3), torch.rand(10_000, 3)
+    grids = ([0.01, 0.1, 10.0], [10.0, 20.0, 30.0])
+    inside, at_edge = (parzen_score(samples, data, data, sigmas=grid) for grid in grids)
+    assert (inside.at_edge, at_edge.at_edge) == (False, True)
+    found = summarise([at_edge if n in edges else inside for n in range(5)])
+    assert len(found.warnings) == bool(edges)
+
+
+def test_samples_in_too_small_a_unit_are_noticed() -> None:
+    """0 and 1 taken for bytes, and pixels that were divided by 255 twice."""
+    data = torch.rand(50, 784)
+    assert beware_of_unit((data > 0.5).float(), data) == []
+    for small in ((data > 0.5).float() / 255, data / 255):
+        (sentence,) = beware_of_unit(small, data)
+        assert "are they in the same unit?" in sentence

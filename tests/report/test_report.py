@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,8 +14,9 @@ from click.testing import CliRunner, Result
 
 from gancli.cli import main
 from gancli.presets import resolve
-from gancli.report.charts import HEIGHT, WIDTH, Chart, Series, nice_ticks, number, render_chart
+from gancli.report.charts import HEIGHT, WIDTH, Chart, Series, nice_ticks, number, render_chart, tick_labels
 from gancli.report.collect import choose_epochs
+from gancli.report.page import _look
 from gancli.train.run_folder import RunFolder
 from gancli.train.trainer import Trainer
 
@@ -68,7 +70,7 @@ def train(path: Path, **changes: Any) -> RunFolder:
         **changes,
     }
     run = RunFolder(path)
-    Trainer(resolve("mnist", "./small.npy", settings), run, Silent()).train()
+    Trainer(resolve("mnist", settings.pop("dataset", "./small.npy"), settings), run, Silent()).train()
     return run
 
 
@@ -162,6 +164,49 @@ def test_figures_of_unlike_protocols_are_not_put_under_one() -> None:
     assert "do not compare" not in " ".join(page(one.path).words)
 
 
+def test_runs_on_different_data_have_no_best_among_them() -> None:
+    np.save("other.npy", np.random.default_rng(1).integers(0, 256, (125, 1, 6, 6), dtype=np.uint8))
+    one, two = train(Path("runs/one")), train(Path("runs/two"), dataset="./other.npy")
+    found = page(one.path, two.path)
+    words = " ".join(found.words)
+    assert "on different data sets: the figures of these runs do not compare" in words
+    assert "nats on test" not in words
+    assert not [a for a in found.all("circle") if a.get("class") == "best"]
+
+
+def test_a_result_older_than_its_runs_does_not_head_the_page() -> None:
+    run = train(Path("rep/seed-1"))
+    seed = {"run": str(run.path), "seed": 1, "validation_log_likelihood": 1.0, "steps": 10}
+    result = {"preset": "mnist", "seeds": [seed, seed], "spread": 0.5, "log_likelihood": 77.0, "standard_error": 0.1}
+    result = {**result, "target": "table1-mnist", "warnings": [], "over_samples": []}
+    for steps, current in ((10, True), (5, False)):
+        seed["steps"] = steps
+        Path("rep/result.json").write_text(json.dumps(result))
+        words = " ".join(page(Path("rep")).words)
+        assert ("77.0 ± 0.1 nats, mean of 2 seeds" in words) == current
+        assert ("tells of earlier training than these runs have" in words) != current
+
+
+def test_a_run_that_makes_no_pictures_says_so_once() -> None:
+    np.save("numbers.npy", np.random.default_rng(1).normal(size=(125, 1, 1, 1)).astype(np.float32))
+    run = train(
+        Path("runs/one"), dataset="./numbers.npy", preprocessing="none", generator="dense 8 relu, dense out linear"
+    )
+    assert " ".join(page(run.path).words).count("Its samples are no pictures") == 1
+
+
+def test_data_that_have_changed_their_shape_are_a_note() -> None:
+    run = train(Path("runs/one"))
+    np.save("small.npy", np.zeros((125, 1, 5, 5), dtype=np.uint8))
+    assert "small.npy has (1, 5, 5)" in " ".join(page(run.path).words)
+
+
+def test_twelve_runs_have_twelve_looks() -> None:
+    looks = [_look(i) for i in range(12)]
+    assert len(set(looks)) == 12
+    assert all(a[1] != b[1] for a, b in itertools.pairwise(looks[:6]))
+
+
 def test_an_unfinished_or_extended_run_shows_no_score_of_an_earlier_state() -> None:
     run = train(Path("runs/one"))
     rows = run.read_metrics()
@@ -232,6 +277,20 @@ def test_bad_use_gets_one_sentence(arguments: list[str], code: int, sentence: st
 )
 def test_ticks_are_round_and_span_the_values(low: float, high: float, ticks: list[float]) -> None:
     assert nice_ticks(low, high) == pytest.approx(ticks)
+
+
+@pytest.mark.parametrize(
+    ("ticks", "labels"),
+    [
+        ([0, 0.5, 1], ["0", "0.5", "1.0"]),
+        (nice_ticks(2056.2, 2058.4), ["2,056.0", "2,056.5", "2,057.0", "2,057.5", "2,058.0", "2,058.5"]),
+        (nice_ticks(-1.3012, -1.3003), ["−1.3012", "−1.3010", "−1.3008", "−1.3006", "−1.3004", "−1.3002"]),
+        ([-200, -100, 0, 100], ["−200", "−100", "0", "100"]),
+        ([1e6, 1.5e6], ["1M", "1.5M"]),
+    ],
+)
+def test_no_two_ticks_look_alike(ticks: list[float], labels: list[str]) -> None:
+    assert tick_labels(ticks) == labels
 
 
 def test_points_stand_where_their_values_say() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,15 @@ def test_tfd_trains_two_stages_and_scores_five_folds(faces: Path) -> None:
     again = CliRunner().invoke(main, command, catch_exceptions=False)
     assert json.loads(again.stdout) == result
     assert "runs/table1-tfd/stage-2: finished" in again.stderr
+    # More epochs train the first stage further, which the second has not begun with.
+    command[5] = "2"
+    longer = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert longer.exit_code == 2
+    assert "stage-2 was begun with the generator that runs/table1-tfd/stage-1 had then" in longer.stderr
+    shutil.rmtree("runs/table1-tfd/stage-2")
+    anew = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert anew.exit_code == 0, anew.output
+    assert json.loads(anew.stdout)["seeds"][0]["epochs"] == 2
 
 
 def test_other_files_than_the_published_ones_are_refused_or_mentioned(
