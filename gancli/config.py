@@ -188,7 +188,7 @@ class Config:
     )
     adam_beta1: float = setting(0.9, "Adam's β1", group="Optimiser", least=0, most=0.999999)
     adam_beta2: float = setting(0.999, "Adam's β2", group="Optimiser", least=0, most=0.999999)
-    average: float = setting(
+    average: float = setting(  # a run may begin with it later: it has no part in what is learned
         0.0,
         "samples come from an exponential average of G's weights that keeps this much in an iteration; 0: from G",
         group="Optimiser",
@@ -251,7 +251,7 @@ class Config:
 
 
 # What may be changed when a run goes on: how long, where it is computed and what is looked at, not what is learned.
-RESUMABLE = ("data_dir", "epochs", "steps", "device", "backend", "validation_every", "samples_from")
+RESUMABLE = ("data_dir", "epochs", "steps", "device", "backend", "validation_every", "samples_from", "average")
 
 
 def may_change(name: str, there: object, wanted: object) -> bool:

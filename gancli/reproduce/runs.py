@@ -128,6 +128,8 @@ def _summary(run: RunFolder, config: Config, total: int) -> dict[str, Any] | Non
     """Return summary.json if it is that of the whole run and of the generator that samples shall come from."""
     if config.samples_from == "last" and run.best.exists():
         return None  # it was the best until now
+    if config.average != run.config().average:
+        return None  # its samples were made with another
     summary = run.final_summary()
     try:
         finished = (

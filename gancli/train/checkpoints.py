@@ -7,6 +7,7 @@ all else), "config", "shape" (of an image), "preprocessing", "step" (iterations 
     epoch, position     whole epochs done; minibatches drawn, from which follows the place in the data order
     examples            how many training examples there were
     lr, momentum        where the schedules stand
+    average_since       the iteration at which averaging began; 0 where it is not there
     update_G, update_D  the state of the gradient rules
     rng                 the state of each rank's stream of noise and dropout, a row for each; all other streams are
                         drawn anew from the seed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gancli.errors import DataError
+from gancli.errors import DataError, UsageError
 from gancli.train import schedules
 from gancli.train.checkpoints import require_same_data
 from gancli.train.optimisers import restore_rule
@@ -33,6 +33,23 @@ def generator_state(training: Trainer) -> dict[str, Any]:
     }
 
 
+def _take_up_average(training: Trainer, content: Mapping[str, Any]) -> None:
+    """Go on with the average of G's weights, or begin one where the run had none."""
+    average = training.average
+    if not average.decay:
+        return
+    if "average" in content:
+        average.network.load_state_dict(content["average"])
+        average.since = int(content.get("average_since", 0))
+    elif training.step < training.total:
+        average.begin(training.step)
+    else:
+        raise UsageError(
+            f"--average {average.decay:g} begins with the iterations to come, and {training.run.path} has none left; "
+            "ask for more with --epochs."
+        )
+
+
 def whole_state(training: Trainer, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that decides how the run goes on, and the metrics row that is to be written.
 
@@ -46,6 +63,7 @@ def whole_state(training: Trainer, row: Mapping[str, Any]) -> dict[str, Any]:
         "examples": len(training.dataset.train),
         "lr": schedules.learning_rate(config, step, per_epoch),
         "momentum": schedules.momentum(config, step // per_epoch + 1),
+        "average_since": training.average.since,
         "update_G": training.game.update_G.state_dict(),
         "update_D": training.game.update_D.state_dict(),
         "rng": training.ranks.gather(training.rng.get_state()[None], training.ranks.size),
@@ -75,11 +93,11 @@ def take_up(training: Trainer, content: Mapping[str, Any], path: Path) -> dict[s
     try:
         training.game.G.load_state_dict(content["G"])
         training.game.D.load_state_dict(content["D"])
-        training.average.network.load_state_dict(content.get("average", content["G"]))
         restore_rule(training.game.update_G, content["update_G"])
         restore_rule(training.game.update_D, content["update_D"])
         training.monitor.load(content["monitor"])
         training.step, training.best = int(content["step"]), float(content["best"])
+        _take_up_average(training, content)
         states = torch.atleast_2d(content["rng"])
         take_up_stream(training.rng, states, seed=training.config.seed, ranks=training.ranks, step=training.step)
         training.seconds_before = float(content.get("seconds", 0.0))

@@ -51,3 +51,20 @@ def test_memory_is_as_long_as_the_decay_says() -> None:
 def test_without_decay_it_is_the_network_itself() -> None:
     network = nn.Linear(2, 2)
     assert WeightAverage(network, 0.0).network is network
+
+
+def test_an_average_that_begins_later_is_that_of_the_weights_since() -> None:
+    networks = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    late, early = (WeightAverage(network, 0.99) for network in networks)
+    late.begin(500)
+    with torch.no_grad():
+        early.network.weight.copy_(late.network.weight)
+    rng = torch.Generator().manual_seed(0)
+    for step in range(1, 301):
+        weight = torch.randn(2, 3, generator=rng)
+        with torch.no_grad():
+            for network in networks:
+                network.weight.copy_(weight)
+        early.update(step)
+        late.update(500 + step)
+    assert torch.equal(late.network.weight, early.network.weight)

@@ -147,6 +147,27 @@ def test_samples_and_scores_come_from_the_average_where_there_is_one(images: Pat
     assert torch.equal(read_samples(tmp_path / "run" / "samples.pt").samples, expected)
 
 
+def test_averaging_may_begin_while_a_run_goes_on_and_changes_nothing_learned(images: Path, tmp_path: Path) -> None:
+    run_to_end(small(images, epochs=4), tmp_path / "plain")
+    run_to_end(small(images, epochs=2), tmp_path / "averaged")
+    run = RunFolder(tmp_path / "averaged")
+    with pytest.raises(UsageError, match=r"--average 0\.9 begins with the iterations to come"):
+        train_run(small(images, epochs=2, average=0.9), run, Silent(), resume=True)
+    train_run(small(images, epochs=3, average=0.9), run, Silent(), resume=True)
+    train_run(small(images, epochs=4, average=0.9), run, Silent(), resume=True)
+    plain, averaged = (load_checkpoint(RunFolder(tmp_path / name).last) for name in ("plain", "averaged"))
+    assert averaged["average_since"] == 10
+    for player in ("G", "D"):
+        assert all(torch.equal(tensor, averaged[player][name]) for name, tensor in plain[player].items())
+    assert any(not torch.equal(tensor, averaged["average"][name]) for name, tensor in plain["G"].items())
+    train_run(small(images, epochs=5), run, Silent(), resume=True)  # and may end
+    last = load_checkpoint(run.last)
+    assert "average" not in last
+    run_to_end(small(images, epochs=5), tmp_path / "longer")
+    longer = load_checkpoint(RunFolder(tmp_path / "longer").last)
+    assert all(torch.equal(tensor, last["G"][name]) for name, tensor in longer["G"].items())
+
+
 def test_same_seed_gives_same_bits_and_another_seed_others(images: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run_to_end(small(images, epochs=1, seed=seed), tmp_path / name)
