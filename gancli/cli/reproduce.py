@@ -94,6 +94,7 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
     metavar="N",
     help="How far the curve over the number of samples goes.  [1000000]",
 )
+@config_options("average", average="by preset")
 @_where
 @_out("runs/table1-PRESET")
 @json_option
@@ -116,6 +117,7 @@ def table1_mnist(
     gancli reproduce table1-mnist                       three seeds of the released configuration
     gancli reproduce table1-mnist --preset mnist-tuned  another preset
     gancli reproduce table1-mnist --starts 8            the three best of eight starts
+    gancli reproduce table1-mnist --average 0.9999      the same, sampled from an average of G's weights
     """
     from gancli.cli.tables import print_table1
     from gancli.reproduce.table1 import reproduce_table1

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def print_table1(result: Mapping[str, Any], out: Path) -> None:
     """Print the paper's row beside ours, every seed, the baselines and the error bars."""
     from gancli.reproduce.baselines import BASELINES
+    from gancli.reproduce.results import model_of
     from gancli.reproduce.starts import chosen_from
     from gancli.reproduce.timing import in_words
 
@@ -34,7 +35,7 @@ def print_table1(result: Mapping[str, Any], out: Path) -> None:
     spread = "" if result["spread"] is None else f"± {result['spread']:.2f} over seeds"
     table.add_section()
     table.add_row(
-        f"[b]{result['preset']}, {'one seed' if count == 1 else f'mean of {count} seeds'}[/]",
+        f"[b]{model_of(result)}, {'one seed' if count == 1 else f'mean of {count} seeds'}[/]",
         f"[b]{figure(result)}[/]",
         _plain(result["refined_log_likelihood"]),
         f"{spread}{chosen_from(result)}".removeprefix(", "),

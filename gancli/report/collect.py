@@ -17,7 +17,15 @@ from gancli.train.sampling import makes_pictures, open_generator, save_neighbour
 
 FRAMES = 16  # pictures of the slider; early epochs, where more happens, lie closer together
 _ROWS, _STEPS, _NEIGHBOURS = 4, 10, 20
-_OF_NO_RUN = ("target", "preset", "dataset", "seeds", "baselines", "machine")  # what stays true of a result.json
+_OF_NO_RUN = (
+    "target",
+    "preset",
+    "model",
+    "dataset",
+    "seeds",
+    "baselines",
+    "machine",
+)  # what stays true of a result.json
 
 
 @dataclass(frozen=True)

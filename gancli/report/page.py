@@ -15,6 +15,7 @@ from gancli.report.collect import Material, RunView
 from gancli.report.html import anchor, card, grid, png, section
 from gancli.report.standing import paper_row, standing
 from gancli.reproduce.baselines import TRAINING
+from gancli.reproduce.results import model_of
 from gancli.reproduce.runs import training_seconds
 from gancli.reproduce.starts import chosen_from, starts_in_words
 from gancli.reproduce.timing import in_words
@@ -129,7 +130,7 @@ def _tiles(material: Material) -> str:
     if means:
         mean = max(means, key=_validation_of_seeds)
         over = f"{len(mean['folds'])} folds" if "folds" in mean else f"{len(mean['seeds'])} seeds"
-        what = f"nats, mean of {over} of {mean['preset']}{chosen_from(mean)}"
+        what = f"nats, mean of {over} of {model_of(mean)}{chosen_from(mean)}"
         tiles.append((f"{mean['log_likelihood']:,.1f} ± {mean['standard_error']:,.1f}", what, "ours"))
     elif top is not None and top.parzen is not None:
         estimate = top.parzen["estimate"]
@@ -197,7 +198,7 @@ def _error_bars(result: dict[str, Any]) -> str:
     seen = result["on_training_images"]["estimate"]
     starts = f" {escape(starts_in_words(result['starts']))}" if "starts" in result else ""
     return (
-        f"<p>{escape(result['preset'])}: error bars of {bars['test_images']:.2f} nats over test images, "
+        f"<p>{escape(model_of(result))}: error bars of {bars['test_images']:.2f} nats over test images, "
         f"{bars['draws']:.2f} over {len(result['draws'])} draws of samples{seeds}. On training images instead of test "
         f"images: {seen['log_likelihood']:,.1f} ± {seen['standard_error']:,.1f}.{starts}</p>"
     )
@@ -290,7 +291,7 @@ def _samples_chart(result: dict[str, Any]) -> str:
     if "over_samples" not in result:
         return ""
     points = [(row["num_samples"], row["log_likelihood"]) for row in result["over_samples"]]
-    name = f"{result['preset']}, seed {result['seeds'][0]['seed']}"
+    name = f"{model_of(result)}, seed {result['seeds'][0]['seed']}"
     return render_chart(
         Chart(
             "Number of samples",

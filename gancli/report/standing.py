@@ -11,6 +11,7 @@ from gancli.report.charts import number
 from gancli.report.collect import Material
 from gancli.reproduce import published
 from gancli.reproduce.baselines import BASELINES
+from gancli.reproduce.results import model_of
 from gancli.reproduce.starts import chosen_from
 
 _PUBLISHED = {"mnist": published.MNIST, "tfd": published.TFD}
@@ -99,7 +100,7 @@ def _means(material: Material) -> list[Row]:
         if result["target"] == "table1-mnist" and len(result["seeds"]) > 1:
             found.append(
                 Row(
-                    f"{result['preset']}, mean of {len(result['seeds'])} seeds",
+                    f"{model_of(result)}, mean of {len(result['seeds'])} seeds",
                     result["log_likelihood"],
                     result["standard_error"],
                     f"± {result['spread']:.1f} over seeds{chosen_from(result)}",

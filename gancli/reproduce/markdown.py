@@ -7,6 +7,7 @@ from typing import Any
 
 from gancli.reproduce.baselines import BASELINES
 from gancli.reproduce.context import CURVE_SAMPLES
+from gancli.reproduce.results import model_of
 from gancli.reproduce.starts import chosen_from, fate, starts_in_words
 from gancli.reproduce.timing import in_words
 
@@ -15,7 +16,7 @@ def table1_markdown(result: Mapping[str, Any]) -> str:
     """Return result.md of a Table 1 row with its seeds and its context."""
     published = [(f"{row['model']}, the paper's table", row["text"], "", "") for row in result["published"]]
     ours = (
-        f"**`{result['preset']}`, {_seeds(result)}**",
+        f"**`{model_of(result)}`, {_seeds(result)}**",
         f"**{_figure(result)}**",
         "" if result["spread"] is None else f"± {result['spread']:.1f} over seeds",
         _nats(result["refined_log_likelihood"]),
@@ -23,7 +24,7 @@ def table1_markdown(result: Mapping[str, Any]) -> str:
     first = f"seed {result['seeds'][0]['seed']}"
     parts = [
         f"# {result['target']}: log-likelihood in nats, {result['seeds'][0]['num_samples']:,} samples\n",
-        f"`gancli reproduce {result['target']} --preset {result['preset']} --seeds {len(result['seeds'])}"
+        f"`gancli reproduce {result['target']} --preset {model_of(result)} --seeds {len(result['seeds'])}"
         f"{_starts_options(result)} {_length(result)}`\n",
         _table(("model", "log-likelihood", "spread", "σ refined"), [*published, ours]),
         "## Seeds\n",

@@ -33,6 +33,11 @@ def score_from(values: Mapping[str, Any]) -> ParzenScore:
     )
 
 
+def model_of(result: Mapping[str, Any]) -> str:
+    """Return what a result's row is called; earlier result.json have no other name than the preset's."""
+    return str(result.get("model", result["preset"]))
+
+
 def run_row(plan: PlannedRun, summary: Mapping[str, Any], reaching: float | None = None) -> dict[str, Any]:
     """Return one finished run as a row: its figure, how its checkpoint was chosen, and what it took.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gancli.config import Config
 from gancli.data.dataset import Dataset
 from gancli.errors import UsageError
 from gancli.reproduce import context
@@ -87,6 +88,7 @@ def reproduce_table1(
     result = {
         "target": target.name,
         "preset": preset,
+        "model": _model(target, configs[0]),
         "dataset": dataset.name,
         "published": [published_row(row) for row in target.table],
         "paper": published_row(target.paper),
@@ -101,6 +103,12 @@ def reproduce_table1(
     result["warnings"] = [*warnings, *_warnings(result)]
     write_result(out, result, table1_markdown(result))
     return result
+
+
+def _model(target: Target, config: Config) -> str:
+    """Return what the row is called: the preset, with an average of G's weights if the preset has another."""
+    changed = config.average != target.config(config.preset, {}).average
+    return f"{config.preset} --average {config.average:g}" if changed else config.preset
 
 
 def _finish(plans: Sequence[PlannedRun], watch: Watch) -> Iterator[tuple[PlannedRun, dict[str, Any]]]:

@@ -118,6 +118,21 @@ def test_a_killed_reproduction_goes_on_to_the_result_of_an_unbroken_one(
         assert all((one["G"][name] == tensor).all() for name, tensor in other["G"].items())
 
 
+def test_an_average_may_begin_where_the_plain_row_ended_and_is_named(
+    tiny: Target, tmp_path: Path, reproduce: Reproduce
+) -> None:
+    out = tmp_path / "out"
+    plain = reproduce(tiny, out, epochs=2)
+    with pytest.raises(UsageError, match=r"--average 0\.9 begins with the iterations to come"):
+        reproduce(tiny, out, epochs=2, average=0.9)
+    averaged = reproduce(tiny, out, epochs=3, average=0.9)
+    assert (plain["model"], averaged["model"]) == ("mnist", "mnist --average 0.9")
+    assert "**`mnist --average 0.9`, mean of 2 seeds**" in (out / "result.md").read_text(encoding="utf-8")
+    assert "gancli reproduce table1-mnist --preset mnist --average 0.9 --seeds 2" in (out / "result.md").read_text()
+    for row in averaged["seeds"]:
+        assert "average" in load_checkpoint(RunFolder(Path(row["run"])).last)
+
+
 def test_other_settings_and_longer_runs_are_refused_in_one_sentence(
     tiny: Target, tmp_path: Path, reproduce: Reproduce, quiet: Any
 ) -> None:
