@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gancli.errors import InputError
 from gancli.ops import checks, maxout_cuda, maxout_pool, native
 from gancli.ops.gradients import needed, room_for_gradient
-from gancli.ops.precision import tf32_allowed
+from gancli.ops.precision import at_least_float32, tf32_allowed
 
 # The winning piece travels to the backward pass as one byte.
 MOST_PIECES = 256
@@ -46,7 +46,7 @@ def maxout(x: Tensor, weight: Tensor, bias: Tensor, *, backend: str = "auto") ->
         return _product_then_pool(x, weight, bias)
     if torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
-            return maxout(_wide(x), _wide(weight), _wide(bias), backend=backend)
+            return maxout(*map(at_least_float32, (x, weight, bias)), backend=backend)
     supported = x.dtype == weight.dtype == bias.dtype == torch.float32 and not native.transformed()
     supported = native.settled(supported and weight.shape[1] <= _most_pieces(x))
     why_not = (
@@ -91,11 +91,6 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor) -> None:
 
 def _most_pieces(x: Tensor) -> int:
     return maxout_cuda.MOST_PIECES if x.is_cuda else MOST_PIECES
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """Return what autocast leaves alone as it is, and halves in float32."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _linear_then_max(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -275,7 +270,7 @@ _maxout.register_autograd(_differentiate, setup_context=_save)
 def _in_float32(*tensors: Tensor) -> tuple[Tensor, Tensor]:
     """Compute under autocast what is computed without it: halves have no kernel here."""
     with torch.autocast(tensors[0].device.type, enabled=False):
-        return torch.ops.gancli.maxout(*map(_wide, tensors))  # type: ignore[no-any-return]
+        return torch.ops.gancli.maxout(*map(at_least_float32, tensors))  # type: ignore[no-any-return]
 
 
 # CustomOpDef.register_autocast would do the same, from torch 2.7 on.

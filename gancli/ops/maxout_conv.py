@@ -13,6 +13,7 @@ from gancli.errors import InputError
 from gancli.ops import checks, maxout_pool, native
 from gancli.ops.gradients import needed, room_for_gradient
 from gancli.ops.maxout_pool import MOST_CANDIDATES, windows
+from gancli.ops.precision import at_least_float32
 
 # Behind pieces and windows at most this share of the convolution's result has a gradient; with more of it, or with few
 # positions to read large weights for, torch's dense products are faster (benchmarks/RESULTS.md).
@@ -308,7 +309,8 @@ _maxout_conv.register_autograd(_differentiate, setup_context=_save)
 def _in_float32(x: Tensor, weight: Tensor, bias: Tensor, *settings: int) -> tuple[Tensor, Tensor]:
     """Compute under autocast what an exported graph computes without it: halves have no kernel here."""
     with torch.autocast("cpu", enabled=False):
-        return torch.ops.gancli.maxout_conv2d(x.float(), weight.float(), bias.float(), *settings)  # type: ignore[no-any-return]
+        wide = map(at_least_float32, (x, weight, bias))
+        return torch.ops.gancli.maxout_conv2d(*wide, *settings)  # type: ignore[no-any-return]
 
 
 _AUTOCAST = torch.library.Library("gancli", "FRAGMENT")

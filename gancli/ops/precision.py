@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -16,6 +17,11 @@ def tf32_allowed() -> bool:
         return bool(matmul.allow_tf32)
     except RuntimeError:  # as below
         return bool(matmul.fp32_precision == "tf32")
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return halves in float32, for which there are kernels, and float64, which autocast leaves alone, as it is."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 @contextmanager
