@@ -54,7 +54,7 @@ def test_a_full_disk_at_every_write_stops_the_run_with_a_sentence(
 
 @pytest.mark.parametrize(
     ("limit", "file"),
-    [(500, "config.json"), (1200, "epoch-0001.png"), (6000, "best.pt"), (10_000, "last.pt")],
+    [(500, "config.json"), (1200, "epoch-0001.png"), (4500, "best.pt"), (10_000, "last.pt")],
 )
 def test_a_file_size_limit_stops_the_run_with_a_sentence(
     zygote: Zygote, place: Path, unbroken: dict[str, Any], limit: int, file: str
