@@ -17,15 +17,8 @@ from gancli.train.sampling import makes_pictures, open_generator, save_neighbour
 
 FRAMES = 16  # pictures of the slider; early epochs, where more happens, lie closer together
 _ROWS, _STEPS, _NEIGHBOURS = 4, 10, 20
-_OF_NO_RUN = (
-    "target",
-    "preset",
-    "model",
-    "dataset",
-    "seeds",
-    "baselines",
-    "machine",
-)  # what stays true of a result.json
+# What stays true of a result.json when its runs have gone on.
+_OF_NO_RUN = ("target", "preset", "model", "dataset", "seeds", "baselines", "machine")
 
 
 @dataclass(frozen=True)
