@@ -6,6 +6,7 @@ all else), "config", "shape" (of an image), "preprocessing", "step" (iterations 
 
     epoch, position     whole epochs done; minibatches drawn, from which follows the place in the data order
     examples            how many training examples there were
+    examples_crc32      of their bytes
     lr, momentum        where the schedules stand
     average_since       the iteration at which averaging began; 0 where it is not there
     update_G, update_D  the state of the gradient rules
@@ -18,7 +19,7 @@ all else), "config", "shape" (of an image), "preprocessing", "step" (iterations 
     row                 the row of metrics.jsonl that belongs to it
 
 Format 1, of version 0.1, had no checksum, epoch, position, examples, lr, momentum, seconds and
-largest_variance; it is read as well.
+largest_variance; it is read as well, and so is one of format 2 without examples_crc32 and average_since.
 """
 
 from __future__ import annotations
@@ -111,14 +112,18 @@ def _check_entries(content: dict[str, Any], path: Path) -> None:
         raise DataError(f"{path} is damaged: its entries are not those of a checkpoint.")
 
 
-def require_same_data(content: Mapping[str, Any], path: Path, name: str, dataset: Dataset) -> None:
-    """Raise DataError unless a checkpoint was trained on images of this shape, and on as many.
+def require_same_data(content: Mapping[str, Any], path: Path, name: str, dataset: Dataset, crc32: int) -> None:
+    """Raise DataError unless a checkpoint was trained on as many images of this shape; warn where they were others.
+
+    Other examples of the same number are no error: another version of a library may decode or draw them a bit
+    differently.
 
     Args:
         content: of the checkpoint.
         path: where it lies.
         name: the data set's, as the configuration has it.
         dataset: what lies there now.
+        crc32: of its training examples.
     """
     if tuple(content["shape"]) != dataset.shape:
         raise DataError(f"{path} was trained on images of {tuple(content['shape'])}, {name} has {dataset.shape}.")
@@ -127,4 +132,11 @@ def require_same_data(content: Mapping[str, Any], path: Path, name: str, dataset
         raise DataError(
             f"{path} was trained on {examples!r:.20} examples, {name} has {len(dataset.train):,} now; bring the data "
             "back, or start a new run."
+        )
+    if content.get("examples_crc32", crc32) != crc32:
+        warnings.warn(
+            f"{path} was trained on other examples than {name} has now, though as many: the run goes on with these, "
+            "not to the bits of an unbroken one. Bring the data back if that is not meant.",
+            GancliWarning,
+            stacklevel=2,
         )

@@ -61,6 +61,7 @@ def whole_state(training: Trainer, row: Mapping[str, Any]) -> dict[str, Any]:
         "epoch": step // per_epoch,
         "position": _position(training),
         "examples": len(training.dataset.train),
+        "examples_crc32": training.examples_crc32,
         "lr": schedules.learning_rate(config, step, per_epoch),
         "momentum": schedules.momentum(config, step // per_epoch + 1),
         "average_since": training.average.since,
@@ -89,7 +90,7 @@ def take_up(training: Trainer, content: Mapping[str, Any], path: Path) -> dict[s
     Raises:
         DataError: it is of other data or of another configuration.
     """
-    require_same_data(content, path, training.config.dataset, training.dataset)
+    require_same_data(content, path, training.config.dataset, training.dataset, training.examples_crc32)
     try:
         training.game.G.load_state_dict(content["G"])
         training.game.D.load_state_dict(content["D"])

@@ -94,6 +94,7 @@ class Trainer:
         self.device = resolve_device(ranks.device(config.device))
         reporter.note(f"loading {config.dataset}")
         self.dataset = load(config.dataset, config.data_dir, fold=config.fold)
+        self.examples_crc32 = self.dataset.train_checksum()
         self.config = config = adopt_pretrained(config, ranks)
         self.preprocessing = make_preprocessing(config.preprocessing, self.dataset, gcn_scale=config.gcn_scale)
         self.data = Minibatches(

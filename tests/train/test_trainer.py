@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import signal
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from gancli.config import Config
+from gancli.data import load
 from gancli.data.samples import read_samples
 from gancli.errors import DataError, GancliError, GancliWarning, UsageError
 from gancli.ops.denormals import flushes_denormals
@@ -257,6 +259,27 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on_with_new_noise(images: P
     assert not torch.equal(states[0], own[0])
     with pytest.warns(GancliWarning, match="new noise"):
         assert resumed(config, run).train().steps == 20
+
+
+def test_a_run_whose_examples_were_exchanged_says_so_and_goes_on(images: Path, tmp_path: Path) -> None:
+    run, config = RunFolder(tmp_path / "run"), small(images)
+    run_to_end(config.replace(epochs=1), run.path)
+    resumed(config, run)  # the examples are the same: no warning
+    values = np.load(images)
+    np.save(images, values[:, :, ::-1])
+    with pytest.warns(GancliWarning, match=r"trained on other examples than .*small\.npy has now, though as many"):
+        trainer = resumed(config, run)
+    assert trainer.train().steps == 20
+    resumed(config, run)  # from here on these are the run's
+
+
+def test_a_checkpoint_without_a_checksum_of_its_examples_is_taken_up(images: Path, tmp_path: Path) -> None:
+    run, config = RunFolder(tmp_path / "run"), small(images)
+    run_to_end(config.replace(epochs=1), run.path)
+    content = load_checkpoint(run.last)
+    assert content.pop("examples_crc32") == zlib.crc32(load(str(images)).train.numpy().tobytes())
+    save_checkpoint(run.last, content)
+    assert resumed(config, run).step == 5
 
 
 def test_the_good_checkpoint_outlives_the_first_save_after_a_fall_back(images: Path, tmp_path: Path) -> None:
