@@ -17,14 +17,13 @@ def print_table1(result: Mapping[str, Any], out: Path) -> None:
     """Print the paper's row beside ours, every seed, the baselines and the error bars."""
     from gancli.reproduce.baselines import BASELINES
     from gancli.reproduce.results import model_of
-    from gancli.reproduce.starts import chosen_from
     from gancli.reproduce.timing import in_words
 
     console = result_console(False)
     first = result["seeds"][0]
     console.print(
-        f"\nParzen-window log-likelihood in nats on {result['dataset']}: {first['num_samples']:,} samples, σ by "
-        f"{first['num_validation']:,} validation examples,\nmean ± standard error over {first['num_test']:,} test "
+        f"\nParzen-window log-likelihood in nats on {result['dataset']}, {first['num_samples']:,} samples;\n"
+        f"σ by {first['num_validation']:,} validation examples, mean ± standard error over {first['num_test']:,} test "
         "examples",
         markup=False,
     )
@@ -32,20 +31,19 @@ def print_table1(result: Mapping[str, Any], out: Path) -> None:
     for row in result["published"]:
         table.add_row(row["model"], row["text"], "", row["source"])
     count = len(result["seeds"])
-    spread = "" if result["spread"] is None else f"± {result['spread']:.2f} over seeds"
     table.add_section()
     table.add_row(
         f"[b]{model_of(result)}, {'one seed' if count == 1 else f'mean of {count} seeds'}[/]",
         f"[b]{figure(result)}[/]",
         _plain(result["refined_log_likelihood"]),
-        f"{spread}{chosen_from(result)}".removeprefix(", "),
+        "" if result["spread"] is None else f"± {result['spread']:.2f} over seeds",
     )
     for row in result["seeds"]:
         table.add_row(
             f"  seed {row['seed']}",
             figure(row),
             "" if row["refined"] is None else figure(row["refined"]),
-            f"epoch {row['best_epoch']} of {row['epochs']}, {in_words(row['training_seconds'])}",
+            f"epoch {row['best_epoch']}, {in_words(row['training_seconds'])}",
         )
     table.add_section()
     for baseline in BASELINES:
@@ -138,7 +136,7 @@ def _table(*heads: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for number, head in enumerate(heads):
         # The last column gives way where the terminal is narrow.
         figures = number in (1, 2)
