@@ -250,6 +250,7 @@ def test_the_native_path_differentiates_once(native_route) -> None:
         v_x.sum().backward()
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # opcheck itself, torch 2.15
 def test_torch_knows_the_operators() -> None:
     if native.load("_cpu")[0] is None:
         pytest.skip("no native module: there is nothing behind the operators")
@@ -378,6 +379,7 @@ def test_on_a_gpu_the_pooling_kernels_agree_with_torch_exactly(cuda: torch.devic
 
 
 @pytest.mark.cuda
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # opcheck itself, torch 2.15
 def test_on_a_gpu_it_passes_opcheck_and_refuses_what_a_byte_cannot_hold(cuda: torch.device) -> None:
     z, bias = torch.randn(2, 6, 7, 7, device=cuda).requires_grad_(), torch.randn(6, device=cuda).requires_grad_()
     torch.library.opcheck(torch.ops.gancli.maxout_pool.default, (z, bias, 3, 3, 2))
