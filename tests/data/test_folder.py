@@ -49,7 +49,9 @@ def test_colour_images_have_their_channels_first(tmp_path):
 
 def test_palettes_are_colour_and_bits_are_grey(tmp_path):
     (tmp_path / "palette").mkdir()
-    Image.new("P", (4, 4), 0).save(tmp_path / "palette" / "a.gif")
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([200, 30, 30])
+    image.save(tmp_path / "palette" / "a.gif")
     assert read_images(tmp_path / "palette").shape == (1, 3, 4, 4)
     (tmp_path / "bits").mkdir()
     Image.new("1", (4, 4), 1).save(tmp_path / "bits" / "a.png")
