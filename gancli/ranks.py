@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import PrefixStore, Store, _get_default_group
 from torch.distributed.rendezvous import rendezvous
 
 from gancli.errors import GancliError, UsageError
@@ -224,14 +224,22 @@ def joined() -> Iterator[Ranks]:
     try:
         yield _current
         # All arrive here before one leaves. After a failure the process just ends, and waits for nobody.
-        last = torch.zeros(1)
         with connected():
-            dist.all_reduce(last)
-        dist.destroy_process_group()
-        # Named until here: torch 2.6 waits, holding Python's lock, for a thread that would need it to free the tensor.
-        del last
+            dist.all_reduce(torch.zeros(1))
+        _leave()
     finally:
         _current = ALONE
+
+
+def _leave() -> None:
+    """End the group without waiting for a thread that waits for us.
+
+    A thread of gloo needs Python's lock to free a tensor that Python has forgotten. Before torch 2.8 a group that ends
+    holds that lock while it waits for its threads; gloo's own part of it does not, and is made to go last.
+    """
+    gloo = torch.__version__ < "2.8" and _get_default_group()._get_backend(torch.device("cpu"))
+    dist.destroy_process_group()
+    del gloo
 
 
 @contextmanager
