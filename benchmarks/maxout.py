@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -118,28 +119,25 @@ def measure(
 
 
 def show(results: dict[str, Any], console: Console) -> None:
-    """Print the table that people read."""
+    """Print the tables that people read."""
     console.print(machine_in_words(results["machine"]))
-    table = make_table(
-        "Maxout layers. The fraction counts only the winning pieces in backward passes",
-        *("layer", "batch", "part", "", "ms (median)", "min – max", "of FMA peak", "times gancli", "max error"),
-        words=("layer", "part", ""),
-    )
-    for case in results["cases"]:
-        for n, row in enumerate(case["contenders"]):
-            table.add_row(
-                case["layer"] if n == 0 else "",
-                str(case["batch"]) if n == 0 else "",
-                case["part"] if n == 0 else "",
-                row["name"],
-                f"{row['median_seconds'] * 1e3:.2f}",
-                f"{row['min_seconds'] * 1e3:.2f} – {row['max_seconds'] * 1e3:.2f}",
-                f"{row['fraction_of_peak']:.2f}",
-                f"{row['times_gancli']:.2f}",
-                f"{row['max_relative_error']:.0e}",
-                end_section=n == len(case["contenders"]) - 1,
-            )
-    console.print(table)
+    console.print("Of the peak: in backward passes only the winning pieces count.")
+    for (layer, batch), cases in itertools.groupby(results["cases"], lambda case: (case["layer"], case["batch"])):
+        columns = ("part", "", "ms", "min – max", "of peak", "× gancli", "error")
+        table = make_table(f"{layer}, batch {batch}", *columns, words=("part", ""))
+        for case in cases:
+            for n, row in enumerate(case["contenders"]):
+                table.add_row(
+                    case["part"] if n == 0 else "",
+                    row["name"],
+                    f"{row['median_seconds'] * 1e3:.2f}",
+                    f"{row['min_seconds'] * 1e3:.2f} – {row['max_seconds'] * 1e3:.2f}",
+                    f"{row['fraction_of_peak']:.2f}",
+                    f"{row['times_gancli']:.2f}",
+                    f"{row['max_relative_error']:.0e}",
+                    end_section=n == len(case["contenders"]) - 1,
+                )
+        console.print(table)
 
 
 @click.command("maxout")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,6 +24,8 @@ from benchmarks.common import (
     make_table,
     read_bandwidth,
 )
+from benchmarks.plot import save_peers
+from gancli.figures.style import check_figure
 from gancli.ops import parzen_log_sum_exp
 
 M, N, D = 10_000, 10_000, 784
@@ -92,7 +95,7 @@ def kernel_density(x: Tensor, samples: Tensor, sigmas: Sequence[float]) -> Tenso
 def contenders(x: Tensor, samples: Tensor, sigmas: tuple[float, ...]) -> list[Contender]:
     """List everything that runs here; gancli is the first."""
     few = x[:FEW_POINTS]
-    scaled, note = len(x) / len(few), f"timed on {len(few)} of {len(x)} points and scaled"
+    scaled, note = len(x) / len(few), f"timed on {len(few)} of {len(x):,} points and scaled"
     found = [
         Contender("gancli", lambda: parzen_log_sum_exp(x, samples, sigmas, backend="native")),
         Contender("gancli on torch", lambda: parzen_log_sum_exp(x, samples, sigmas, backend="torch")),
@@ -174,26 +177,32 @@ GROWTH = [
 # ---- showing ---------------------------------------------------------------------------------------------------------
 
 
+def three_digits(value: float) -> str:
+    """Return a number with about three digits: 0.755, 2.93, 46.8, 1,022."""
+    return f"{value:,.{max(0, min(3, 2 - math.floor(math.log10(value))))}f}"
+
+
 def show(results: dict[str, Any], console: Console) -> None:
     """Print the tables that people read."""
     console.print(machine_in_words(results["machine"]))
     for case in results["comparisons"]:
         title = f"{case['m']:,} points × {case['n']:,} samples × {case['d']}, sigmas: {case['sigmas']}"
-        columns = ("", "seconds (median)", "min – max", "of FMA peak", "times gancli", "max error, nats", "how")
-        table = make_table(title, *columns, words=("", "how"))
+        columns = ("", "seconds", "min – max", "of peak", "× gancli", "error, nats")
+        table = make_table(title, *columns)
         for row in case["contenders"]:
             table.add_row(
-                row["name"],
-                f"{row['median_seconds']:.3f}",
-                f"{row['min_seconds']:.3f} – {row['max_seconds']:.3f}",
+                row["name"] + (" *" if row["note"] else ""),
+                three_digits(row["median_seconds"]),
+                f"{three_digits(row['min_seconds'])} – {three_digits(row['max_seconds'])}",
                 f"{row['fraction_of_peak']:.3f}",
-                f"{row['times_gancli']:.1f}",
+                three_digits(row["times_gancli"]),
                 f"{row['max_abs_error_nats']:.1e}",
-                row["note"],
             )
         console.print(table)
+        for note in {row["note"]: None for row in case["contenders"] if row["note"]}:
+            console.print(f"* {note}")
     if results["growth"]:
-        columns = ("m", "n", "d", "sigmas", "seconds (median)", "min – max", "of FMA peak", "times larger floor")
+        columns = ("m", "n", "d", "σ", "seconds", "min – max", "of peak", "× floor")
         table = make_table("gancli alone", *columns)
         for row in results["growth"]:
             table.add_row(
@@ -214,8 +223,17 @@ def show(results: dict[str, Any], console: Console) -> None:
 @click.option("--rounds", default=7, show_default=True, type=click.IntRange(min=1), help="Interleaved rounds.")
 @click.option("--growth/--no-growth", default=True, show_default=True, help="Also vary n, d and the number of sigmas.")
 @click.option("--peers/--no-peers", default=True, show_default=True, help="Also run the other implementations.")
-def command(as_json: bool, rounds: int, growth: bool, peers: bool) -> None:
-    """Measure the Parzen log-sum-exp: all σ in one pass over 10,000 × 10,000 distances of d = 784, and more."""
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the peers' times to this file.")
+def command(as_json: bool, rounds: int, growth: bool, peers: bool, plot: Path | None) -> None:
+    """Measure the Parzen log-sum-exp: all σ in one pass over 10,000 × 10,000 distances of d = 784, and more.
+
+    Times are medians over rounds; shares are of the peak of fused multiply-adds, measured around each call. The floor
+    of a problem is the larger of two times: its arithmetic at that peak, its input read once.
+    """
+    if plot is not None:
+        check_figure(plot)
+        if not peers:
+            raise click.UsageError("--plot draws the peers, and --no-peers leaves them out.")
     torch.manual_seed(0)
     results: dict[str, Any] = {"machine": machine(), "comparisons": [], "growth": []}
     if peers:
@@ -223,3 +241,5 @@ def command(as_json: bool, rounds: int, growth: bool, peers: bool) -> None:
     if growth:
         results["growth"] = [alone(*case, rounds) for case in GROWTH]
     give_out(results, as_json, show)
+    if plot is not None:
+        save_peers(plot, results)

@@ -241,7 +241,7 @@ def show(results: dict[str, Any], console: Console) -> None:
             f"{case['preset']}: {work['needed'] / 1e9:.1f} GFLOP needed, eager does {work['eager'] / 1e9:.1f}; "
             f"gradients alike to {case['max_relative_error']:.0e}"
         )
-        table = make_table(title, "", "ms (median)", "min – max", "steps/s", "of FMA peak", "times gancli")
+        table = make_table(title, "", "ms", "min – max", "steps/s", "of peak", "× gancli")
         for row in case["contenders"]:
             table.add_row(
                 row["name"],
