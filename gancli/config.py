@@ -186,6 +186,9 @@ class Config:
         least=0,
         open_ends=True,
     )
+    max_gradient_norm_from: int = setting(
+        0, "iterations without that bound at the beginning of training", group="Optimiser", least=0
+    )
     adam_beta1: float = setting(0.9, "Adam's β1", group="Optimiser", least=0, most=0.999999)
     adam_beta2: float = setting(0.999, "Adam's β2", group="Optimiser", least=0, most=0.999999)
     average: float = setting(  # a run may begin with it later: it has no part in what is learned

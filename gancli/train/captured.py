@@ -48,8 +48,9 @@ def watchable(step: Step, like: Play) -> Play:
 class CapturedStep:
     """Plays iterations by replaying one; to the bits of the same step played operation by operation.
 
-    The first call captures. It does so where the run then stands, on a state that is put back afterwards, so that every
-    iteration of a run is a replay and a run that goes on repeats the bits of an unbroken one.
+    The first call captures, and so does the first whose gradients are bounded where those before it were not. It does
+    so where the run then stands, on a state that is put back afterwards, so that every iteration of a run is a replay
+    and a run that goes on repeats the bits of an unbroken one.
     """
 
     def __init__(self, step: Step, capture: Capture, *, dtype: torch.dtype = torch.float32) -> None:
@@ -64,7 +65,7 @@ class CapturedStep:
         device = step.rng.device
         self._indices = list(torch.zeros(step.game.k, step.data.own_size, dtype=torch.int64, device=device))
         self._lr, self._momentum = (torch.zeros((), dtype=dtype, device=device) for _ in range(2))
-        self._replay: Callable[[], Tensor] | None = None
+        self._replays: dict[bool, Callable[[], Tensor]] = {}  # without and with a bound on gradients
 
     def __call__(self, number: int, lr: float, momentum: float) -> Tensor:
         """Play iteration `number`; the result holds until the next one is played."""
@@ -73,22 +74,23 @@ class CapturedStep:
         self._momentum.fill_(momentum)
         for row, position in zip(self._indices, self._step.positions(number), strict=True):
             row.copy_(self._step.data.indices(position))
-        if self._replay is None:
-            self._replay = self._captured()
-        return self._replay()
+        bounded = self._step.bounded(number)
+        if bounded not in self._replays:
+            self._replays[bounded] = self._captured(lambda: self._play(bounded))
+        return self._replays[bounded]()
 
-    def _play(self) -> Tensor:
+    def _play(self, bounded: bool) -> Tensor:
         game, rows = self._step.game, iter(self._indices)
         with schedule_in_tensors((game.update_G, game.update_D), self._lr, self._momentum):
-            return self._step.play(lambda: self._step.data.examples(next(rows)))
+            return self._step.play(lambda: self._step.data.examples(next(rows)), bounded=bounded)
 
-    def _captured(self) -> Callable[[], Tensor]:
+    def _captured(self, play: Callable[[], Tensor]) -> Callable[[], Tensor]:
         """Capture; where that cannot be done for another reason than memory, say so and play operation by operation."""
         # Played before the capture, whose gradients are then those that stay at the parameters.
-        before, played = self._weights_after(lambda: None), self._weights_after(self._play)
+        before, played = self._weights_after(lambda: None), self._weights_after(play)
         try:
             with self._taken_back():
-                replay = self._capture(self._play)
+                replay = self._capture(play)
             # Up to rounding a replay moves the weights as its operations do: a wrong graph would not say so itself.
             # NaN passes, which training tells.
             rounding = 1e-3 * (played - before).norm() + 1e-6 * before.norm()
@@ -105,7 +107,7 @@ class CapturedStep:
             GancliWarning,
             stacklevel=2,
         )
-        return self._play
+        return play
 
     def _weights_after(self, play: Callable[[], object]) -> Tensor:
         """Return where all weights are after something is played from where the run stands, which it does again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ class Step:
         """Play iteration `number`, on the minibatches that are its turn."""
         self.set_schedule(lr, momentum)
         positions = iter(self.positions(number))
-        return self.play(lambda: self.data.draw(next(positions)))
+        return self.play(lambda: self.data.draw(next(positions)), bounded=self.bounded(number))
 
     def set_schedule(self, lr: float, momentum: float) -> None:
         """Set both rules' learning rate and momentum."""
@@ -50,9 +50,14 @@ class Step:
         """Return the positions of an iteration's k minibatches since the start of training."""
         return range(self.game.k * number, self.game.k * (number + 1))
 
-    def play(self, sample_x: Sampler) -> Tensor:
+    def bounded(self, number: int) -> bool:
+        """Say whether the norm of gradients is bounded in an iteration."""
+        return self.game.max_gradient_norm is not None and number >= self.config.max_gradient_norm_from
+
+    def play(self, sample_x: Sampler, *, bounded: bool) -> Tensor:
         """Play one iteration on minibatches from `sample_x`; returns what is shown of it, (4,)."""
-        return shown(ITERATIONS[self.config.updates](self.game, self._sample_z, sample_x))
+        game = self.game if bounded else replace(self.game, max_gradient_norm=None)
+        return shown(ITERATIONS[self.config.updates](game, self._sample_z, sample_x))
 
     def _sample_z(self) -> Tensor:
         return draw_noise(self.config.noise, self.data.own_size, self.config.noise_dim, self.rng)
