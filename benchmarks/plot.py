@@ -13,10 +13,9 @@ from gancli.figures.style import BLUE, INK, ORANGE, RULE, dress, new_figure, sav
 
 
 def seconds_in_words(seconds: float) -> str:
-    """Return a time with two digits or three: 0.75 s, 46 s, 17 min."""
-    if seconds >= 120:
-        return f"{seconds / 60:.2g} min"
-    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    """Return a time with two digits or three: 0.75 s, 2.0 s, 46 s, 17 min."""
+    value, unit = (seconds / 60, "min") if seconds >= 120 else (seconds, "s")
+    return f"{value:.{2 if value < 1 else 1 if value < 10 else 0}f} {unit}"
 
 
 def save_peers(path: Path, results: dict[str, Any]) -> None:
