@@ -51,8 +51,8 @@ class Step:
         return range(self.game.k * number, self.game.k * (number + 1))
 
     def bounded(self, number: int) -> bool:
-        """Say whether the norm of gradients is bounded in an iteration."""
-        return self.game.max_gradient_norm is not None and number >= self.config.max_gradient_norm_from
+        """Say whether the bound on gradients, where the game has one, acts in an iteration."""
+        return number >= self.config.max_gradient_norm_from
 
     def play(self, sample_x: Sampler, *, bounded: bool) -> Tensor:
         """Play one iteration on minibatches from `sample_x`; returns what is shown of it, (4,)."""
