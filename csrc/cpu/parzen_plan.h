@@ -22,6 +22,7 @@ constexpr std::int64_t L2_IF_UNKNOWN = 512 << 10;
 constexpr std::int64_t MIN_PANELS = 4;
 // Beyond this many panels the tiles of a block leave the first-level cache, and copying samples is long amortised.
 constexpr std::int64_t MAX_PANELS = 12;
+static_assert(MIN_PANELS <= MAX_PANELS / 3, "the bounds that fit is held to are in order");
 // Samples per chunk, at least: enough tiles to bury the merge, few enough that 20 points × 100,000 samples feed 16
 // threads. At most MAX_CHUNKS chunks, so that what threads hand over stays bounded.
 constexpr std::int64_t MIN_CHUNK = 2048;
