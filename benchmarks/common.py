@@ -11,7 +11,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -159,6 +159,16 @@ def make_table(title: str, *columns: str, words: Collection[str] = ("",)) -> Tab
     for column in columns:
         table.add_column(column, justify="left" if column in words else "right")
     return table
+
+
+def marked(row: Mapping[str, Any]) -> str:
+    """Return the name in a summary row, with a star where it has a note."""
+    return f"{row['name']} *" if row["note"] else str(row["name"])
+
+
+def footnotes(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the notes of summary rows, each once, with the star that refers to them."""
+    return list(dict.fromkeys(f"* {row['note']}" for row in rows if row["note"]))
 
 
 def give_out(results: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any], Console], None]) -> None:

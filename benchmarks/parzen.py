@@ -17,11 +17,13 @@ from torch import Tensor
 from benchmarks.common import (
     Contender,
     Timing,
+    footnotes,
     give_out,
     interleave,
     machine,
     machine_in_words,
     make_table,
+    marked,
     read_bandwidth,
 )
 from benchmarks.plot import save_peers
@@ -191,7 +193,7 @@ def show(results: dict[str, Any], console: Console) -> None:
         table = make_table(title, *columns)
         for row in case["contenders"]:
             table.add_row(
-                row["name"] + (" *" if row["note"] else ""),
+                marked(row),
                 three_digits(row["median_seconds"]),
                 f"{three_digits(row['min_seconds'])} – {three_digits(row['max_seconds'])}",
                 f"{row['fraction_of_peak']:.3f}",
@@ -199,8 +201,8 @@ def show(results: dict[str, Any], console: Console) -> None:
                 f"{row['max_abs_error_nats']:.1e}",
             )
         console.print(table)
-        for note in {row["note"]: None for row in case["contenders"] if row["note"]}:
-            console.print(f"* {note}")
+        for note in footnotes(case["contenders"]):
+            console.print(note)
     if results["growth"]:
         columns = ("m", "n", "d", "σ", "seconds", "min – max", "of peak", "× floor")
         table = make_table("gancli alone", *columns)

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks.common import machine_in_words
+from benchmarks.common import footnotes, machine_in_words, marked
 from gancli.figures.style import BLUE, INK, ORANGE, RULE, dress, new_figure, save_figure
 
 
@@ -36,8 +36,7 @@ def save_peers(path: Path, results: dict[str, Any]) -> None:
         _draw(axes, case)
     seconds = [row["median_seconds"] for row in rows]
     panels[0].set_xlim(0.3 * min(seconds), 20 * max(seconds))  # room on the right for what stands beside the last point
-    notes = dict.fromkeys(f"* {row['note']}" for row in rows if row["note"])
-    text = "\n".join([machine_in_words(results["machine"]), *notes])
+    text = "\n".join([machine_in_words(results["machine"]), *footnotes(rows)])
     figure.supxlabel(text, x=0.015, ha="left", fontsize=8, color=INK)
     save_figure(path, figure)
 
@@ -50,7 +49,7 @@ def _draw(axes: Axes, case: dict[str, Any]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [row["name"] + (" *" if row["note"] else "") for row in rows])
+    axes.set_yticks(range(len(rows)), [marked(row) for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False)
     for n, row in enumerate(rows):
